@@ -1,0 +1,138 @@
+"""What a formula and a table become: plain arrays with just enough names to label a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Response:
+    """The left side of the formula.
+
+    Parameters
+    ----------
+    name : str
+        As written, for labels.
+    y : ndarray, shape (n,)
+        The response; success *counts* when there are trials; integer codes when it is categorical.
+    trials : ndarray, shape (n,), or None
+        Binomial denominators of ``p(successes, trials)``.
+    levels : tuple of str or None
+        Level names of a categorical (text, boolean or category) response, in order; ``y`` holds their codes.
+    """
+
+    name: str
+    y: Floats
+    trials: Floats | None = None
+    levels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One ``( … | g)`` within a block: which columns of the block's z are its own, and how they vary together.
+
+    Parameters
+    ----------
+    label : str
+        As written, e.g. ``"1 + Days | Subject"``.
+    start, stop : int
+        Its columns are ``z[:, start:stop]``.
+    correlated : bool
+        False for ``||``: the columns' effects are independent.
+    """
+
+    label: str
+    start: int
+    stop: int
+    correlated: bool
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class RandomBlock:
+    """All random terms of one grouping factor: codes + levels + a small dense z.
+
+    Row i of the design matrix Z of this block is ``z[i]`` placed at level ``codes[i]``; the full n × (q·levels)
+    matrix is never made.
+
+    Parameters
+    ----------
+    group : str
+        Name of the grouping factor, ``"herd"`` or ``"batch:cask"``.
+    levels : tuple of str
+        Level names that occur in the data, in the factor's order.
+    codes : ndarray of int64, shape (n,)
+        Index into `levels` per row; -1 (new data only) for a level that was not seen.
+    z : ndarray, shape (n, q)
+        Column values; q summed over the terms.
+    columns : tuple of str, length q
+        Coefficient names, ``"Intercept"``, ``"Days"``.
+    terms : tuple of Term
+        The terms, in the order of the formula.
+    """
+
+    group: str
+    levels: tuple[str, ...]
+    codes: Ints
+    z: Floats
+    columns: tuple[str, ...]
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything the numbers need from formula and table.
+
+    Parameters
+    ----------
+    formula : object
+        The parsed formula (``bayesglmm.formula.Formula``).
+    response : Response or None
+        None for new data without a response.
+    X : ndarray, shape (n, p)
+        Fixed-effects matrix, full column rank (aliased columns are removed).
+    columns : tuple of str, length p
+        Names of the columns of `X`.
+    aliased : tuple of str
+        Names of columns that are linear combinations of earlier ones; not estimable, not in `X`.
+    offset : ndarray, shape (n,)
+        Sum of ``offset(...)`` terms, the `offset` argument and log(exposure); zeros when there are none.
+    weights : ndarray, shape (n,), or None
+        Prior weights, as in R's ``glm``: Var(y_i) = φ V(μ_i) / w_i.
+    blocks : tuple of RandomBlock
+        One per grouping factor.
+    index : object
+        pandas Index of the rows that were kept.
+    n_dropped : int
+        Rows left out for missing values.
+    binding : object
+        What is needed to build the same columns from new data (``bayesglmm.design.rebind`` reads it).
+    """
+
+    formula: Any
+    response: Response | None
+    X: Floats
+    columns: tuple[str, ...]
+    aliased: tuple[str, ...]
+    offset: Floats
+    weights: Floats | None
+    blocks: tuple[RandomBlock, ...]
+    index: Any
+    n_dropped: int = 0
+    binding: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows."""
+        return int(self.X.shape[0])

@@ -1,0 +1,72 @@
+"""Exceptions and warnings.
+
+Every message says what was given, what was expected and what to do. Nothing in the package raises a bare
+``ValueError`` at a user; everything derives from :class:`BayesGLMMError`.
+"""
+
+from __future__ import annotations
+
+
+class BayesGLMMError(Exception):
+    """Base class of every error the package raises on purpose."""
+
+
+class FormulaError(BayesGLMMError):
+    """A formula that cannot be read, or that asks for something a formula may not do.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do.
+    text : str, optional
+        The formula as given.
+    position : int, optional
+        Zero-based index of the offending character in `text`; the message then shows a caret under it.
+    """
+
+    def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
+        self.text = text
+        self.position = position
+        if text is not None and position is not None:
+            message = f"{message}\n    {text}\n    {' ' * position}^"
+        super().__init__(message)
+
+
+class DataError(BayesGLMMError):
+    """A table whose content does not fit the model: unknown columns, wrong support, no variation."""
+
+
+class FamilyError(BayesGLMMError):
+    """An unknown family or link, or a combination that does not exist."""
+
+
+class MethodError(BayesGLMMError):
+    """A method that does not apply to the model, or an option it does not know."""
+
+
+class ConvergenceError(BayesGLMMError):
+    """A fit that could not be carried out at all (no finite objective anywhere it looked)."""
+
+
+class SpecError(BayesGLMMError):
+    """A model file that cannot be read or that holds an unknown key."""
+
+
+class BayesGLMMWarning(UserWarning):
+    """Base class of every warning the package gives."""
+
+
+class ConvergenceWarning(BayesGLMMWarning):
+    """The fit did not converge; its numbers are not to be used as they are."""
+
+
+class SingularFitWarning(BayesGLMMWarning):
+    """A variance is estimated at zero, or a correlation at plus or minus one."""
+
+
+class SeparationWarning(BayesGLMMWarning):
+    """The response is separated by the predictors: some estimates do not exist (are infinite)."""
+
+
+class DataWarning(BayesGLMMWarning):
+    """Rows or columns were left out, and how many."""

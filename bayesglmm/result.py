@@ -1,0 +1,148 @@
+"""What a method found: plain arrays and a status. Labels and tables are made from it further right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a fit converged, and everything known about how far to trust it.
+
+    Parameters
+    ----------
+    converged : bool
+        False means the numbers are not to be used as they are.
+    message : str
+        One sentence: why it stopped.
+    iterations, evaluations : int
+        Outer iterations, and evaluations of the objective.
+    gradient_norm : float or None
+        Newton decrement at the end, sqrt(g'H⁻¹g): distance to the optimum in standard errors.
+    boundary : tuple of str
+        Terms whose variance is at zero or whose correlation is at ±1.
+    notes : tuple of str
+        Anything else a careful reader should know.
+    seconds : float
+        Wall time of the fit.
+    pareto_k, r_hat, ess, divergences : optional
+        Where draws were weighted or sampled: Pareto k-hat, worst R-hat, smallest bulk effective size, number of
+        divergent transitions.
+    """
+
+    converged: bool
+    message: str
+    iterations: int = 0
+    evaluations: int = 0
+    gradient_norm: float | None = None
+    boundary: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    pareto_k: float | None = None
+    r_hat: float | None = None
+    ess: float | None = None
+    divergences: int | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws from a posterior or from its approximation, as plain arrays.
+
+    Parameters
+    ----------
+    beta : ndarray, shape (chains, draws, p)
+        Coefficients.
+    theta : ndarray, shape (chains, draws, k)
+        Covariance parameters, natural coordinates (see ``bayesglmm.covariance``).
+    psi : ndarray, shape (chains, draws, n_aux)
+        Auxiliaries, unconstrained.
+    effects : tuple of ndarray, shape (chains, draws, levels, q)
+        Random effects b, one array per block.
+    independent : bool
+        True for direct draws (chain statistics have no meaning), False for MCMC.
+    stats : mapping of str to ndarray
+        Sampler or weighting statistics, shape (chains, draws).
+    """
+
+    beta: Floats
+    theta: Floats
+    psi: Floats
+    effects: tuple[Floats, ...]
+    independent: bool = True
+    stats: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method found, as plain arrays.
+
+    Parameters
+    ----------
+    method : str
+        The method's name.
+    objective : str
+        What was optimised or sampled, in words.
+    estimand : {"conditional", "marginal", "joint-mode"}
+        What the coefficients mean.
+    beta : ndarray, shape (p,)
+        Coefficients of the columns of the design's X.
+    cov_beta : ndarray, shape (p, p)
+        Their covariance.
+    theta : ndarray, shape (k,)
+        Covariance parameters, natural coordinates, all blocks one after the other.
+    psi : ndarray, shape (n_aux,)
+        Auxiliaries, unconstrained.
+    cov_joint : ndarray, shape (p + k + n_aux, ...), or None
+        Joint covariance of (beta, theta, psi), with theta in *natural* and psi in unconstrained coordinates.
+        Rows of parameters at a boundary are NaN.
+    effects, effects_sd : tuple of ndarray, shape (levels, q)
+        Conditional modes (or posterior means) of the random effects b, and their sds, one per block.
+    eta : ndarray, shape (n,)
+        Linear predictor at the estimate, offset and random effects included.
+    scale : float
+        φ in Var(y) = φ V(μ) / w.
+    loglik : float or None
+        Maximised (marginal) log-likelihood with all constants; None for quasi-likelihood.
+    df_model : int
+        Number of estimated parameters counted by AIC.
+    df_resid : float
+        Residual degrees of freedom, n − rank(X).
+    use_t : bool
+        Whether Wald tables use the t rather than the normal reference.
+    status : Status
+        How it ended.
+    draws : Draws or None
+        For methods that give a distribution.
+    options : mapping
+        The options the method ran with (nodes, scale, cov, seed, ...).
+    extras : mapping
+        Method-specific values (quasi_loglik, qic, working correlation, per-cluster diagnostics ...).
+    """
+
+    method: str
+    objective: str
+    estimand: str
+    beta: Floats
+    cov_beta: Floats
+    eta: Floats
+    status: Status
+    theta: Floats = field(default_factory=lambda: np.empty(0))
+    psi: Floats = field(default_factory=lambda: np.empty(0))
+    cov_joint: Floats | None = None
+    effects: tuple[Floats, ...] = ()
+    effects_sd: tuple[Floats, ...] = ()
+    scale: float = 1.0
+    loglik: float | None = None
+    df_model: int = 0
+    df_resid: float = float("nan")
+    use_t: bool = False
+    draws: Draws | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
