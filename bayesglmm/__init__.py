@@ -1,0 +1,1 @@
+"""One generalized linear mixed model, every method worth comparing."""

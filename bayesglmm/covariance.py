@@ -302,9 +302,7 @@ def sd_corr(L: Floats) -> tuple[Floats, Floats]:
     return sd, corr
 
 
-def bind_covariance(
-    blocks: tuple[RandomBlock, ...], requested: dict[str, Any] | None
-) -> tuple[BlockCovariance, ...]:
+def bind_covariance(blocks: tuple[RandomBlock, ...], requested: dict[str, Any] | None) -> tuple[BlockCovariance, ...]:
     """Choose each block's forms: what the user asked for, else unstructured (diagonal for ``||``).
 
     Parameters
@@ -365,9 +363,7 @@ def _known_precision(block: RandomBlock, known: Known) -> tuple[Any, float]:
     position = {v: i for i, v in enumerate(names)}
     missing = [v for v in block.levels if v not in position]
     if missing:
-        raise DataError(
-            f"{where} lacks the levels {', '.join(missing[:5])} ({len(missing)} in all) of the data."
-        )
+        raise DataError(f"{where} lacks the levels {', '.join(missing[:5])} ({len(missing)} in all) of the data.")
     take = [position[v] for v in block.levels]
     K = K[np.ix_(take, take)]
     if not np.allclose(K, K.T, rtol=1e-8, atol=1e-10 * np.abs(K).max()):

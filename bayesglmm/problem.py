@@ -68,9 +68,7 @@ class Problem:
         kind : {"auto", "graph"}
             ``"auto"`` takes the closed form where there is one; ``"graph"`` always differentiates the PyMC graph.
         """
-        closed = (
-            self.family.kernel(self.link.name) if self.family.kernel is not None and kind == "auto" else None
-        )
+        closed = self.family.kernel(self.link.name) if self.family.kernel is not None and kind == "auto" else None
         r = self.response
         if closed is None:
             from bayesglmm.graph.kernel import graph_kernel

@@ -35,7 +35,10 @@ def _frame(name: str) -> pd.DataFrame:
         path, dtype=factors, keep_default_na=False, na_values={c: ["NA"] for c in columns if c not in factors}
     )
     for column in factors:
-        data[column] = pd.Categorical(data[column], categories=[str(v) for v in columns[column]["levels"]])
+        levels = [str(v) for v in columns[column]["levels"]]
+        if len(levels) != columns[column]["nlevels"]:  # the reference lists only the first hundred levels
+            levels = list(dict.fromkeys(data[column]))
+        data[column] = pd.Categorical(data[column], categories=levels)
     return data
 
 
@@ -56,8 +59,4 @@ def fits(name: str, *methods: str) -> list[dict[str, Any]]:
 
 def coefficient_name(column: str) -> str:
     """R's name of one of our coefficients: ``period[T.2]`` → ``period2``, ``Intercept`` → ``(Intercept)``."""
-    return (
-        "(Intercept)"
-        if column == "Intercept"
-        else column.replace("[T.", "").replace("[", "").replace("]", "")
-    )
+    return "(Intercept)" if column == "Intercept" else column.replace("[T.", "").replace("[", "").replace("]", "")
