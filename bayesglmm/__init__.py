@@ -1,1 +1,100 @@
-"""One generalized linear mixed model, every method worth comparing."""
+"""One generalized linear mixed model, every method worth comparing, and a verdict on each approximation.
+
+>>> import bayesglmm as bg
+>>> bg.Model  # doctest: +ELLIPSIS
+<class 'bayesglmm.model.Model'>
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name → module; imported at first use, so that `import bayesglmm` costs nothing.
+_HOME = {
+    "Model": "bayesglmm.model",
+    "Fit": "bayesglmm.fit",
+    "Family": "bayesglmm.families.base",
+    "Prior": "bayesglmm.priors",
+    "Known": "bayesglmm.covariance",
+    "load_model": "bayesglmm.spec",
+    "compare": "bayesglmm.compare",
+    "anova": "bayesglmm.inference.anova",
+    "BayesGLMMError": "bayesglmm.errors",
+    "FormulaError": "bayesglmm.errors",
+    "DataError": "bayesglmm.errors",
+    "FamilyError": "bayesglmm.errors",
+    "MethodError": "bayesglmm.errors",
+    "ConvergenceError": "bayesglmm.errors",
+    "SpecError": "bayesglmm.errors",
+    "BayesGLMMWarning": "bayesglmm.errors",
+    "ConvergenceWarning": "bayesglmm.errors",
+    "SingularFitWarning": "bayesglmm.errors",
+    "SeparationWarning": "bayesglmm.errors",
+    "DataWarning": "bayesglmm.errors",
+}
+
+__all__ = [
+    "BayesGLMMError",
+    "BayesGLMMWarning",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "DataError",
+    "DataWarning",
+    "Family",
+    "FamilyError",
+    "Fit",
+    "FormulaError",
+    "Known",
+    "MethodError",
+    "Model",
+    "Prior",
+    "SeparationWarning",
+    "SingularFitWarning",
+    "SpecError",
+    "anova",
+    "compare",
+    "families",
+    "load_model",
+]
+
+if TYPE_CHECKING:
+    from bayesglmm import families
+    from bayesglmm.compare import compare
+    from bayesglmm.covariance import Known
+    from bayesglmm.errors import (
+        BayesGLMMError,
+        BayesGLMMWarning,
+        ConvergenceError,
+        ConvergenceWarning,
+        DataError,
+        DataWarning,
+        FamilyError,
+        FormulaError,
+        MethodError,
+        SeparationWarning,
+        SingularFitWarning,
+        SpecError,
+    )
+    from bayesglmm.families.base import Family
+    from bayesglmm.fit import Fit
+    from bayesglmm.inference.anova import anova
+    from bayesglmm.model import Model
+    from bayesglmm.priors import Prior
+    from bayesglmm.spec import load_model
+
+
+def __getattr__(name: str) -> Any:
+    if name == "families":
+        return import_module("bayesglmm.families")
+    if name not in _HOME:
+        raise AttributeError(f"module 'bayesglmm' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

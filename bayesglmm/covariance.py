@@ -12,6 +12,7 @@ an ordinary stationary point of a function that is even in it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,7 +231,7 @@ class BlockCovariance:
     @cached_property
     def _slices(self) -> tuple[slice, ...]:
         ends = np.cumsum([0, *(len(f.coordinates(t.size)) for t, f in zip(self.terms, self.forms))])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:]))
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def factor(self, theta: Floats) -> Floats:
         """Λ, lower triangular, shape (q, q)."""

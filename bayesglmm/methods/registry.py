@@ -1,0 +1,147 @@
+"""The methods: what each optimises, what it needs of a model, and where its code is.
+
+A method is one file in this folder with ``run(problem, **options) -> Result``, and one row here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from bayesglmm.errors import MethodError
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to fit a model.
+
+    Parameters
+    ----------
+    name : str
+        As typed by the user.
+    objective : str
+        What it optimises or samples, in words.
+    random : {"none", "any", "one", "none or one"}
+        Which random structure it takes: none, any, one grouping factor.
+    families : {"all", "likelihood", "gaussian"}
+        Which families it takes (quasi-families have no likelihood).
+    uses_priors : bool
+        Whether it targets the posterior when the model has priors.
+    module : str
+        Module with ``run``.
+    """
+
+    name: str
+    objective: str
+    random: str
+    families: str
+    uses_priors: bool
+    module: str
+
+    @property
+    def run(self) -> Callable[..., Result]:
+        """The function that fits; its module is imported now."""
+        return import_module(self.module).run
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options it takes."""
+        parameters = inspect.signature(self.run).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def _row(name: str, objective: str, random: str, families: str, uses_priors: bool) -> Method:
+    return Method(name, objective, random, families, uses_priors, f"bayesglmm.methods.{name}")
+
+
+METHODS: dict[str, Method] = {
+    m.name: m
+    for m in (
+        _row("irls", "quasi-likelihood by iteratively reweighted least squares", "none", "all", False),
+        _row("ml", "exact Gaussian marginal likelihood", "any", "gaussian", False),
+        _row("reml", "restricted Gaussian likelihood", "any", "gaussian", False),
+        _row("mql", "working linear mixed model, expanded at zero random effects", "any", "all", False),
+        _row("pql", "working linear mixed model, expanded at the conditional modes", "any", "all", False),
+        _row("laplace", "Laplace approximation of the marginal posterior", "any", "likelihood", True),
+        _row("agq", "adaptive Gauss-Hermite quadrature of the marginal posterior", "one", "likelihood", True),
+        _row("map", "joint mode of parameters and random effects", "any", "likelihood", True),
+        _row("mcmc", "full posterior by NUTS", "any", "likelihood", True),
+    )
+}
+
+
+def get_method(name: str) -> Method:
+    """Look a method up by its name.
+
+    Raises
+    ------
+    MethodError
+        An unknown name.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(str(name), METHODS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise MethodError(f"unknown method {name!r}.{hint} Known methods: {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def objection(method: Method, problem: Problem) -> str | None:
+    """Why a method does not apply to a model, or None when it does."""
+    groups = [b.group for b in problem.design.blocks]
+    family, link = problem.family, problem.link
+    if method.random == "none" and groups:
+        return f"takes no random effects, and the model has ( … | {groups[0]})"
+    if method.random == "one" and len(groups) != 1:
+        return f"integrates over exactly one grouping factor, and the model has {', '.join(groups) or 'none'}"
+    if method.families == "likelihood" and family.quasi:
+        return f"needs a likelihood, and {family.name} is a quasi-family"
+    if method.families == "gaussian" and (family.name != "gaussian" or link.name != "identity"):
+        return f"is for the gaussian family with identity link, and the model is {family.name} ({link.name})"
+    if method.families == "gaussian" and not groups:
+        return "is for mixed models, and this one has no random terms"
+    return None
+
+
+def applicable(problem: Problem) -> tuple[str, ...]:
+    """Names of the methods that apply to a model."""
+    return tuple(m.name for m in METHODS.values() if objection(m, problem) is None)
+
+
+def natural_method(problem: Problem) -> str:
+    """The method a model is fitted by when none is named."""
+    if not problem.design.blocks:
+        return "irls"
+    if problem.family.quasi:
+        return "pql"
+    gaussian = problem.family.name == "gaussian" and problem.link.name == "identity"
+    return "reml" if gaussian else "laplace"
+
+
+def choose(name: str | None, problem: Problem, options: dict[str, Any]) -> Method:
+    """The method to run, checked against the model and its options.
+
+    Raises
+    ------
+    MethodError
+        An unknown method or option, or a method that does not apply; the message names those that do.
+    """
+    method = get_method(natural_method(problem) if name is None else name)
+    reason = objection(method, problem)
+    if reason is not None:
+        raise MethodError(
+            f"{method.name!r} {reason}. Methods that apply to this model: {', '.join(applicable(problem))}."
+        )
+    for option in options:
+        if option not in method.options:
+            near = difflib.get_close_matches(option, method.options, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise MethodError(
+                f"{method.name!r} has no option {option!r}.{hint} Its options: {', '.join(method.options) or 'none'}."
+            )
+    return method

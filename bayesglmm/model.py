@@ -1,0 +1,228 @@
+"""The model: what is believed about the data. ``Model(...).fit(method)`` is how every fit begins."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bayesglmm.covariance import bind_covariance
+from bayesglmm.design import build_design
+from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning
+from bayesglmm.families import get_family
+from bayesglmm.families.check import check_response
+from bayesglmm.fit import Fit
+from bayesglmm.links import get_link
+from bayesglmm.methods.registry import applicable, choose, get_method, natural_method, objection
+from bayesglmm.parameters import pack, parameter_names
+from bayesglmm.priors import resolve_priors
+from bayesglmm.problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesglmm.families.base import Family
+    from bayesglmm.links import Link
+
+
+class Model:
+    """A generalized linear (mixed) model bound to its data.
+
+    Parameters
+    ----------
+    formula : str
+        Wilkinson notation with random terms, e.g. ``"p(incidence, size) ~ period + (1 | herd)"``.
+    data : DataFrame or table
+        pandas, polars or pyarrow table, or a mapping of columns.
+    family : str or Family
+        Response distribution, or a quasi-family.
+    link : str or Link, optional
+        The family's usual link when left out.
+    priors : {"default", "flat"} or dict
+        ``"flat"`` makes Laplace and quadrature maximum likelihood; a dict names :class:`~bayesglmm.Prior` objects
+        per parameter, the rest keep their defaults.
+    covariance : dict, optional
+        Group → ``"unstructured"``, ``"diagonal"``, ``"cs"``, ``"ar1"`` or :class:`~bayesglmm.Known`.
+    weights, offset, exposure : str or array_like, optional
+        Prior weights (Var(y) = φV(μ)/w), known part of the linear predictor, and exposure (its log is added to
+        the offset): a column name or values.
+    about : mapping, optional
+        Title, source and the like, shown in reports.
+
+    Raises
+    ------
+    FormulaError, DataError, FamilyError, MethodError, SpecError
+        What is wrong with the formula, the table, the family, the covariance or the priors.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2], "g": list("aaabbb")})
+    >>> model = bg.Model("y ~ x + (1 | g)", data, family="poisson", priors="flat")
+    >>> model
+    Model('y ~ x + (1 | g)', family='poisson', link='log', 6 rows, 2 levels of g)
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any,
+        family: str | Family = "gaussian",
+        *,
+        link: str | Link | None = None,
+        priors: str | Mapping[str, Any] = "default",
+        covariance: Mapping[str, Any] | None = None,
+        weights: Any = None,
+        offset: Any = None,
+        exposure: Any = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        row = get_family(family)
+        bound_link = get_link(row.links[0] if link is None else link, row)
+        design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure)
+        design = replace(design, response=check_response(row, design.response))
+        maps = bind_covariance(design.blocks, dict(covariance) if covariance else None)
+        self.problem = Problem(
+            design=design,
+            family=row,
+            link=bound_link,
+            covariance=maps,
+            priors=None if row.quasi else resolve_priors(priors, design, row, bound_link, maps),
+            priors_given=not isinstance(priors, str),
+        )
+        self.formula = formula
+        self.about: dict[str, Any] = dict(about or {})
+
+    def __repr__(self) -> str:
+        design = self.problem.design
+        levels = [f"{len(b.levels)} levels of {b.group}" for b in design.blocks]
+        facts = ", ".join([f"{design.nobs} rows", *levels])
+        return f"Model({self.formula!r}, family={self.family.name!r}, link={self.link.name!r}, {facts})"
+
+    @property
+    def family(self) -> Family:
+        """The family row."""
+        return self.problem.family
+
+    @property
+    def link(self) -> Link:
+        """The link in use."""
+        return self.problem.link
+
+    @property
+    def design(self) -> Any:
+        """Arrays made from formula and table."""
+        return self.problem.design
+
+    @property
+    def priors(self) -> pd.DataFrame:
+        """One row per parameter: its prior. All flat under ``priors="flat"``."""
+        import pandas as pd
+
+        if self.problem.priors is None:
+            names = parameter_names(self.problem)
+            return pd.DataFrame({"prior": ["flat"] * len(names)}, index=pd.Index(names, name="parameter"))
+        return self.problem.priors.table()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that apply to this model."""
+        return applicable(self.problem)
+
+    @property
+    def natural_method(self) -> str:
+        """The method :meth:`fit` takes when none is named."""
+        return natural_method(self.problem)
+
+    def fit(self, method: str | None = None, **options: Any) -> Fit:
+        """Fit the model.
+
+        Parameters
+        ----------
+        method : str, optional
+            ``"irls"``, ``"reml"``, ``"pql"``, ``"laplace"``, ``"agq"``, ``"mcmc"``, ...; see :attr:`methods`.
+        **options
+            The method's own options, e.g. ``nodes=25`` for ``"agq"``.
+
+        Returns
+        -------
+        Fit
+            The same kind of object whatever the method.
+
+        Raises
+        ------
+        MethodError
+            An unknown method or option, or one that does not apply; the message names those that do.
+
+        Warns
+        -----
+        ConvergenceWarning, SingularFitWarning, SeparationWarning
+            When the numbers must not, or not without thought, be used.
+        """
+        chosen = choose(method, self.problem, options)
+        if self.problem.priors_given and not chosen.uses_priors:
+            warnings.warn(
+                f"{chosen.name!r} has no posterior: the priors given are left aside.", BayesGLMMWarning, stacklevel=2
+            )
+        start = time.perf_counter()
+        result = chosen.run(self.problem, **options)
+        status = replace(result.status, seconds=time.perf_counter() - start)
+        result = replace(result, status=status)
+        if not status.converged:
+            warnings.warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning, stacklevel=2)
+        if status.boundary:
+            warnings.warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning, stacklevel=2)
+        return Fit(self, result)
+
+    def loglik(self, params: Mapping[str, Any], method: str = "laplace", **options: Any) -> float:
+        """(Marginal) log-likelihood at given parameters, with all constants.
+
+        Parameters
+        ----------
+        params : mapping
+            Coefficients by name, ``"<group>.sd"``, ``"<group>.corr"``, auxiliaries by name; ``fit.params`` is one.
+        method : {"laplace", "agq"}
+            How the random effects are integrated out.
+        **options
+            ``nodes=`` for ``"agq"``, ``kernel="auto" | "graph"``.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "g": list("aaabbb")})
+        >>> model = bg.Model("y ~ 1 + (1 | g)", data, family="poisson", priors="flat")
+        >>> round(model.loglik({"Intercept": 1.3, "g.sd": 0.5}, method="agq", nodes=15), 3)
+        -12.407
+        """
+        from bayesglmm.latent import marginal_loglik
+
+        chosen = get_method(method)
+        if chosen.name not in ("laplace", "agq"):
+            raise MethodError(f"loglik evaluates method='laplace' or 'agq', not {method!r}.")
+        reason = objection(chosen, self.problem)
+        if reason is not None:
+            raise MethodError(f"{method!r} {reason}.")
+        point = pack(self.problem, params)
+        if method == "agq":
+            options.setdefault("nodes", 25)
+        return float(marginal_loglik(self.problem, point.beta, point.theta, point.psi, **options))
+
+    def to_pymc(self) -> Any:
+        """Build the full model as a PyMC graph, with named dims and coords.
+
+        Returns
+        -------
+        pymc.Model
+            Non-centred; yours to extend.
+        """
+        from bayesglmm.graph import build_model
+
+        if self.family.quasi:
+            raise MethodError(f"{self.family.name} is a quasi-family: it has no likelihood, hence no PyMC graph.")
+        return build_model(self.problem)

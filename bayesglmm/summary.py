@@ -1,0 +1,111 @@
+"""The printed face of a fit: a text table for the terminal and an HTML one for notebooks."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from bayesglmm.fit import Fit
+
+ESTIMAND = {
+    "conditional": "conditional on the random effects (subject-specific)",
+    "marginal": "marginal over the random effects (population-averaged)",
+    "joint-mode": "joint mode of parameters and random effects",
+}
+
+
+def summary_text(fit: Fit) -> str:
+    """Return the whole summary as plain text, at most about 90 columns wide."""
+    parts = [_headline(fit), _facts(fit)]
+    varcomp = fit.varcomp
+    if len(varcomp):
+        parts.append("Random effects\n" + _frame_text(_varcomp_cells(varcomp)))
+    parts.append("Fixed effects\n" + _frame_text(_fixed_cells(fit.fixed)))
+    parts.append(_status_text(fit))
+    return "\n\n".join(p for p in parts if p)
+
+
+def summary_html(fit: Fit) -> str:
+    """Return the summary as an HTML fragment (no scripts, no external resources)."""
+    body = [f"<p><strong>{html.escape(_headline(fit))}</strong></p>", f"<pre>{html.escape(_facts(fit))}</pre>"]
+    varcomp = fit.varcomp
+    if len(varcomp):
+        body.append("<p>Random effects</p>" + _varcomp_cells(varcomp).to_html(index=False, border=0))
+    body.append("<p>Fixed effects</p>" + _fixed_cells(fit.fixed).to_html(border=0))
+    body.append(f"<pre>{html.escape(_status_text(fit))}</pre>")
+    return f"<div class='bayesglmm-fit'>{''.join(body)}</div>"
+
+
+def _headline(fit: Fit) -> str:
+    return f"{fit.method.upper()} fit: {fit.result.objective}"
+
+
+def _facts(fit: Fit) -> str:
+    model = fit.model
+    groups = ", ".join(f"{b.group} ({len(b.levels)} levels)" for b in model.design.blocks)
+    dropped = f" ({model.design.n_dropped} dropped for missing values)" if model.design.n_dropped else ""
+    lines = [
+        ("Formula", model.formula),
+        ("Family", f"{model.family.name} ({model.link.name} link)"),
+        ("Rows", f"{fit.nobs}{dropped}" + (f"; groups: {groups}" if groups else "")),
+        ("Estimand", ESTIMAND.get(fit.estimand, fit.estimand)),
+    ]
+    if fit.result.loglik is not None:
+        lines.append(("Log-lik", f"{fit.loglik:.4f}   AIC {fit.aic:.2f}   BIC {fit.bic:.2f}"))
+    if fit.dispersion is not None:
+        lines.append(("Dispersion", _number(fit.dispersion)))
+    return "\n".join(f"{name:<11}{value}" for name, value in lines)
+
+
+def _status_text(fit: Fit) -> str:
+    s = fit.status
+    lines = [("Converged: " if s.converged else "NOT CONVERGED: ") + s.message]
+    if s.boundary:
+        lines.append("Singular: " + ", ".join(s.boundary))
+    if s.r_hat is not None:
+        lines.append(f"R-hat {s.r_hat:.3f}, smallest bulk ESS {s.ess:.0f}, divergences {s.divergences}")
+    if s.pareto_k is not None:
+        lines.append(f"Pareto k-hat {s.pareto_k:.2f}")
+    lines += list(s.notes)
+    if fit.model.design.aliased:
+        lines.append("Not estimable (aliased): " + ", ".join(fit.model.design.aliased))
+    lines.append(f"{s.seconds:.3g} s")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.4f}"
+
+
+def _p_value(value: float) -> str:
+    return "" if np.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _fixed_cells(fixed: pd.DataFrame) -> pd.DataFrame:
+    cells = pd.DataFrame(index=pd.Index(fixed.index, name=None))
+    for column in fixed.columns:
+        if column == "df" and not np.isfinite(fixed["df"]).any():
+            continue
+        cells[column] = [(_p_value if column == "p" else _number)(v) for v in fixed[column]]
+    return cells
+
+
+def _varcomp_cells(varcomp: pd.DataFrame) -> pd.DataFrame:
+    text = ["group", "term", "corr_with"]
+    cells = pd.DataFrame(
+        {
+            c: ["" if pd.isna(v) else str(v) for v in varcomp[c]] if c in text else [_number(v) for v in varcomp[c]]
+            for c in varcomp.columns
+        }
+    )
+    empty = [c for c in ("se", "ci_low", "ci_high", "corr_with", "corr") if (cells[c] == "").all()]
+    return cells.drop(columns=empty)
+
+
+def _frame_text(cells: pd.DataFrame) -> str:
+    numbered = isinstance(cells.index, pd.RangeIndex)
+    return cells.to_string(index=not numbered)
