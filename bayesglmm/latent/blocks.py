@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-class NotPositiveDefinite(ArithmeticError):
+class NotPositiveDefiniteError(ArithmeticError):
     """The matrix to be factorised is not positive definite (or not finite)."""
 
 
@@ -30,7 +30,7 @@ def cholesky(D: Floats) -> Floats:
 
     Raises
     ------
-    NotPositiveDefinite
+    NotPositiveDefiniteError
         If any of them is not positive definite.
     """
     q = D.shape[0]
@@ -38,7 +38,7 @@ def cholesky(D: Floats) -> Floats:
     for j in range(q):
         pivot = D[j, j] - np.einsum("rl,rl->l", L[j, :j], L[j, :j])
         if not np.all(pivot > 0.0) or not np.all(np.isfinite(pivot)):
-            raise NotPositiveDefinite
+            raise NotPositiveDefiniteError
         L[j, j] = np.sqrt(pivot)
         if j + 1 < q:
             L[j + 1 :, j] = (D[j + 1 :, j] - np.einsum("irl,rl->il", L[j + 1 :, :j], L[j, :j])) / L[j, j]
@@ -88,14 +88,14 @@ def dense_cholesky(S: Floats) -> Floats:
 
     Raises
     ------
-    NotPositiveDefinite
+    NotPositiveDefiniteError
         If it is not positive definite or not finite.
     """
     from scipy.linalg.lapack import dpotrf
 
     factor, info = dpotrf(S, lower=1, clean=1, overwrite_a=1)
     if info != 0 or not np.all(np.isfinite(factor.diagonal())):
-        raise NotPositiveDefinite
+        raise NotPositiveDefiniteError
     return factor
 
 

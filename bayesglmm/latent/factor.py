@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent import blocks
-from bayesglmm.latent.blocks import NotPositiveDefinite
+from bayesglmm.latent.blocks import NotPositiveDefiniteError
 
 if TYPE_CHECKING:
     from bayesglmm.latent.plan import Plan
     from bayesglmm.latent.structure import Loadings
 
-__all__ = ["Factor", "NotPositiveDefinite"]
+__all__ = ["Factor", "NotPositiveDefiniteError"]
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class Factor:
         layouts = self.plan.structure.layouts
         out = np.zeros((self.plan.structure.n, self.plan.structure.width))
         for k, b in enumerate(layouts):
-            own = self.level_covariances[k]
+            own = self._diagonal[k]
             rows = self.loadings.rows[k]
             for r in range(b.size):
                 for s in range(b.size):
@@ -106,9 +106,14 @@ class Factor:
                 total += rows[:, c] * self.row_inverse[:, b.column + c]
         return total
 
-    @cached_property
+    @property
     def level_covariances(self) -> tuple[Floats, ...]:
-        """Diagonal blocks of H⁻¹: Cov(u) at each level given the parameters; shape (q, q, levels) per factor."""
+        """Diagonal blocks of H⁻¹: Cov(u) at each level given the parameters; shape (levels, q, q) per factor."""
+        return tuple(np.moveaxis(own, 2, 0) for own in self._diagonal)
+
+    @cached_property
+    def _diagonal(self) -> tuple[Floats, ...]:
+        """The same, levels last."""
         lead, _, tail = self._selected
         out: list[Floats] = [np.empty(0)] * len(self.plan.structure.layouts)
         if self.plan.lead is not None:
@@ -137,7 +142,8 @@ class Factor:
         from bayesglmm.latent.loops import selected_border
 
         pattern = self.plan.border
-        assert pattern is not None and self.lead is not None
+        assert pattern is not None
+        assert self.lead is not None
         Y = blocks.backward(self.lead[:, :, self.plan.border_levels], self.border)
         M, correction = selected_border(pattern.ptr, pattern.columns, Y, V)
         return lead + correction, M, V
@@ -147,7 +153,8 @@ class Factor:
             return
         M = self._selected[1]
         lead = self.plan.lead
-        assert M is not None and lead is not None
+        assert M is not None
+        assert lead is not None
         a = self.plan.structure.layouts[lead]
         for k, meeting, place in zip(self.plan.rest, self.plan.lead_meetings, self.plan.border.place):
             b = self.plan.structure.layouts[k]

@@ -141,7 +141,8 @@ class Plan:
 
     def _border_values(self, loadings: Loadings, weights: Floats) -> Floats:
         """B on its pattern, shape (q, entries)."""
-        assert self.lead is not None and self.border is not None
+        assert self.lead is not None
+        assert self.border is not None
         lead = loadings.rows[self.lead]
         out = np.empty((lead.shape[1], len(self.border.columns)))
         for k, meeting, place in zip(self.rest, self.lead_meetings, self.border.place):

@@ -169,7 +169,7 @@ class Loadings:
 
         Raises
         ------
-        NotPositiveDefinite
+        NotPositiveDefiniteError
             If H is not positive definite (negative weights can do that).
         """
         return self.structure.plan.factorize(self, weights)
