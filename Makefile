@@ -33,7 +33,8 @@ lint: .venv/.ready  ## style, docstrings, types
 	@touch $@
 
 lock: .venv/.ready  ## write the versions that are installed now as the new constraints
-	$(BIN)/python -m pip freeze --exclude-editable --exclude bayesglmm > constraints.txt
+	@echo "# Versions the suite was run with; written by \`make lock\`." > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable --exclude bayesglmm >> constraints.txt
 
 clean:
 	rm -rf .venv out build *.egg-info
