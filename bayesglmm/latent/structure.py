@@ -96,13 +96,14 @@ class Structure:
         return sum(b.size * b.log_det_precision for b in self.layouts)
 
     def penalty(self, u: Floats) -> Floats:
-        """P u, shape (m,)."""
+        """P u, shape (m,) or (m, k)."""
         if all(b.precision is None for b in self.layouts):
             return u
         out = np.array(u)
         for b in self.layouts:
             if b.precision is not None:
-                out[b.start : b.stop] = (b.precision @ u[b.start : b.stop].reshape(b.levels, b.size)).ravel()
+                own = u[b.start : b.stop]
+                out[b.start : b.stop] = (b.precision @ own.reshape(b.levels, -1)).reshape(own.shape)
         return out
 
     def at(self, lambdas: Sequence[Floats]) -> Loadings:
