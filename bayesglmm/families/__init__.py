@@ -1,1 +1,27 @@
-"""Room."""
+"""What the response is distributed as: families, one file each, and how to find them."""
+
+from bayesglmm.families.base import (
+    AuxDerivatives,
+    Auxiliary,
+    BoundKernel,
+    Derivatives,
+    Family,
+    KernelFactory,
+    Support,
+)
+from bayesglmm.families.check import check_response
+from bayesglmm.families.registry import FAMILIES, eta_domain, get_family
+
+__all__ = [
+    "FAMILIES",
+    "AuxDerivatives",
+    "Auxiliary",
+    "BoundKernel",
+    "Derivatives",
+    "Family",
+    "KernelFactory",
+    "Support",
+    "check_response",
+    "eta_domain",
+    "get_family",
+]

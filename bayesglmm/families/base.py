@@ -42,7 +42,10 @@ class BoundKernel(Protocol):
     finite for \\|η\\| ≤ 700 wherever the exact value is representable.
     """
 
-    n_aux: int
+    @property
+    def n_aux(self) -> int:
+        """Number of auxiliaries."""
+        ...
 
     def derivatives(self, eta: Floats, psi: Floats) -> Derivatives:
         """Value and three η-derivatives."""
@@ -137,7 +140,9 @@ class Family:
         None altogether for a quasi-family.
     distribution : callable or None
         ``(pm, eta, mu, aux, trials, weights) → PyMC distribution`` (``.dist()``); `pm` is the pymc module, so
-        that a family row needs no import of it. `aux` maps names to tensors. None for a quasi-family.
+        that a family row needs no import of it. `eta` is the linear predictor when the link is the family's default
+        (``links[0]``), so that a stabler parameterisation can be used (``logit_p=eta``), and None for any other
+        link: use `mu` then. `aux` maps names to tensors. None for a quasi-family.
     weighted : str
         What prior weights do to the likelihood: ``"scale"`` (they divide φ inside `distribution`, as in
         gaussian and gamma) or ``"power"`` (they multiply the log-density).
@@ -145,6 +150,13 @@ class Family:
         Only mean and variance are assumed; there is no likelihood.
     options : mapping
         Values the family was built with (a fixed theta, a power), for printing.
+    mean_range : tuple of float
+        Where the mean may lie, as an open interval (low, high).
+    trials : bool
+        Whether the response may be ``p(successes, trials)``; the mean is then a proportion.
+    categories : str
+        Whether a categorical response is allowed: ``"none"``, ``"two"`` (its second level is a success) or
+        ``"ordered"``.
     """
 
     name: str
@@ -161,3 +173,6 @@ class Family:
     weighted: str = "power"
     quasi: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    mean_range: tuple[float, float] = (-np.inf, np.inf)
+    trials: bool = False
+    categories: str = "none"

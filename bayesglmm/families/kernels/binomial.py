@@ -1,0 +1,87 @@
+"""Binomial log-density in η.
+
+With A = log μ and B = log(1 − μ) the log-density is y A + (m − y) B + log C(m, y), linear in A and B; a link enters
+by A, B and their derivatives (``logs``), and −A'B' is the Fisher information of one trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, gammaln
+
+from bayesglmm.families.base import Derivatives, KernelFactory
+from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas
+from bayesglmm.families.kernels.jit import compiled
+from bayesglmm.families.kernels.logs import Logs, log_pair
+
+Floats = NDArray[np.float64]
+
+
+def _logit() -> Formulas:
+    rows = compiled("rows_binomial", "logit")
+
+    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+        return Derivatives(*rows(eta, *data))
+
+    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+        y, f, w, _ = data
+        return w * (y + f) * expit(eta) * expit(-eta)
+
+    return Formulas(derivatives, weight)
+
+
+def _by_logs(link: str) -> Formulas:
+    """Any link, through the logs of its mean and complement."""
+    pair = log_pair(link)
+
+    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+        y, f, w, c = data
+        up, down = pair(eta)
+        terms = [w * (_times(y, a) + _times(f, b)) for a, b in zip(up, down, strict=True)]
+        return Derivatives(terms[0] + w * c, *terms[1:])
+
+    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+        y, f, w, _ = data
+        up, down = pair(eta)
+        return w * (y + f) * -(up[1] * down[1])
+
+    return Formulas(derivatives, weight)
+
+
+def _times(count: Floats, log: Floats) -> Floats:
+    """The product count × log, with 0 × inf = 0: no trials, no contribution."""
+    return np.where(count == 0.0, 0.0, count * log)
+
+
+_HAND_WRITTEN: dict[str, Callable[[], Formulas]] = {"logit": _logit}
+
+
+def factory(link: str) -> KernelFactory:
+    """Kernel factory for one link.
+
+    Parameters
+    ----------
+    link : str
+        Any link for a proportion.
+
+    Returns
+    -------
+    KernelFactory
+        Trials of None mean one per row.
+    """
+    formulas = _HAND_WRITTEN[link]() if link in _HAND_WRITTEN else _by_logs(link)
+
+    def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> ClosedKernel:
+        y = np.asarray(y, dtype=float)
+        m = np.ones(len(y)) if trials is None else np.asarray(trials, dtype=float)
+        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
+        log_choose = gammaln(m + 1.0) - gammaln(y + 1.0) - gammaln(m - y + 1.0)
+        return ClosedKernel(formulas, (y, m - y, w, log_choose))
+
+    return bind
+
+
+__all__ = ["Logs", "factory"]

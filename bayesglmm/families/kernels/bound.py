@@ -1,0 +1,136 @@
+"""From formulas on a family's own scale to a bound kernel on η.
+
+A family writes its log-density once, with derivatives in a variable s that suits it: μ itself (gaussian), log μ
+(positive means). A *path* gives s and its three derivatives in η for a link; :func:`along` composes the two by
+the chain rule. Where s = η the formulas are used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.families.base import AuxDerivatives, BoundKernel, Derivatives
+
+Floats = NDArray[np.float64]
+Data = tuple[Floats, ...]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """Log-density and derivatives as functions of (s, psi, data).
+
+    Parameters
+    ----------
+    derivatives : callable
+        (s, psi, data) → :class:`Derivatives` in s.
+    weight : callable
+        (s, psi, data) → expected −(second derivative in s).
+    aux : callable or None
+        (s, psi, data) → :class:`AuxDerivatives`; None without auxiliaries.
+    n_aux : int
+        Number of auxiliaries.
+    """
+
+    derivatives: Callable[[Floats, Floats, Data], Derivatives]
+    weight: Callable[[Floats, Floats, Data], Floats]
+    aux: Callable[[Floats, Floats, Data], AuxDerivatives] | None = None
+    n_aux: int = 0
+
+
+@dataclass(frozen=True)
+class Path:
+    """The scale s of a family's formulas as a function of η: s, s', s'', s''' and the open domain of η."""
+
+    steps: Callable[[Floats], tuple[Floats, Floats, Floats, Floats]]
+    domain: tuple[float, float] = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class ClosedKernel:
+    """A :class:`~bayesglmm.families.base.BoundKernel` made of formulas and the rows' data.
+
+    Parameters
+    ----------
+    formulas : Formulas
+        On η.
+    data : tuple of ndarray, each shape (n,)
+        Responses, weights and constants that the formulas take.
+    """
+
+    formulas: Formulas
+    data: Data
+
+    @property
+    def n_aux(self) -> int:
+        """Number of auxiliaries."""
+        return self.formulas.n_aux
+
+    def derivatives(self, eta: Floats, psi: Floats) -> Derivatives:
+        """Value and three η-derivatives, each of η's shape."""
+        return self.formulas.derivatives(eta, psi, self.data)
+
+    def aux_derivatives(self, eta: Floats, psi: Floats) -> AuxDerivatives:
+        """ψ-derivatives of value, d1 and d2, each shape (n_aux, *η.shape)."""
+        if self.formulas.aux is None:
+            empty = np.empty((0, *np.shape(eta)))
+            return AuxDerivatives(empty, empty, empty)
+        return self.formulas.aux(eta, psi, self.data)
+
+    def expected_weight(self, eta: Floats, psi: Floats) -> Floats:
+        """Fisher information in η, of η's shape."""
+        return self.formulas.weight(eta, psi, self.data)
+
+    def subset(self, rows: NDArray[np.int64]) -> BoundKernel:
+        """The same kernel on some of the rows."""
+        return ClosedKernel(self.formulas, tuple(d[rows] for d in self.data))
+
+
+def along(formulas: Formulas, path: Path | None) -> Formulas:
+    """Formulas in s, as formulas in η.
+
+    Parameters
+    ----------
+    formulas : Formulas
+        In s.
+    path : Path or None
+        s as a function of η; None where s = η.
+
+    Returns
+    -------
+    Formulas
+        In η. Outside the path's domain the value is −inf and the derivatives are NaN.
+    """
+    if path is None:
+        return formulas
+    low, high = path.domain
+    bounded = np.isfinite(low) or np.isfinite(high)
+
+    def steps(eta: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        if bounded:
+            eta = np.where((eta > low) & (eta < high), eta, np.nan)
+        with np.errstate(over="ignore", under="ignore"):
+            return path.steps(eta)
+
+    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+        s, s1, s2, s3 = steps(eta)
+        value, f1, f2, f3 = formulas.derivatives(s, psi, data)
+        if bounded:
+            value = np.where(np.isnan(s) & ~np.isnan(eta), -np.inf, value)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return Derivatives(value, f1 * s1, f2 * s1**2 + f1 * s2, f3 * s1**3 + 3.0 * f2 * s1 * s2 + f1 * s3)
+
+    def aux(eta: Floats, psi: Floats, data: Data) -> AuxDerivatives:
+        assert formulas.aux is not None
+        s, s1, s2, _ = steps(eta)
+        value, f1, f2 = formulas.aux(s, psi, data)
+        return AuxDerivatives(value, f1 * s1, f2 * s1**2 + f1 * s2)
+
+    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+        s, s1, _, _ = steps(eta)
+        return formulas.weight(s, psi, data) * s1**2
+
+    return Formulas(derivatives, weight, aux if formulas.n_aux else None, formulas.n_aux)

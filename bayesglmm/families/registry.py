@@ -1,0 +1,97 @@
+"""Families by name, and which links go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+
+import numpy as np
+
+from bayesglmm.errors import FamilyError
+from bayesglmm.families.base import Family
+from bayesglmm.links import Link
+
+# name → (module of this package, attribute): a Family, or a function that makes one without arguments.
+_WHERE: dict[str, tuple[str, str]] = {
+    "gaussian": ("gaussian", "GAUSSIAN"),
+    "binomial": ("binomial", "BINOMIAL"),
+    "poisson": ("poisson", "POISSON"),
+}
+_ALIASES = {
+    "normal": "gaussian",
+    "bernoulli": "binomial",
+}
+
+#: Names that :func:`get_family` knows.
+FAMILIES: tuple[str, ...] = tuple(_WHERE)
+
+
+def get_family(family: str | Family | Callable[[], Family]) -> Family:
+    """Look a family up by name.
+
+    Parameters
+    ----------
+    family : str or Family
+        A name of `FAMILIES`, or a :class:`Family`, which is returned as it is. A constructor that needs no
+        argument (``NegativeBinomial``) is called.
+
+    Returns
+    -------
+    Family
+
+    Raises
+    ------
+    FamilyError
+        For an unknown name; the message lists the known ones.
+
+    Examples
+    --------
+    >>> get_family("poisson").links[0]
+    'log'
+    """
+    if isinstance(family, Family):
+        return family
+    if callable(family):
+        made = family()
+        if isinstance(made, Family):
+            return made
+    known = ", ".join(FAMILIES)
+    if not isinstance(family, str):
+        raise FamilyError(f"family is {family!r}; a name ({known}) or a bg.Family is expected.")
+    name = family.strip().lower().replace("-", "_").replace(" ", "_")
+    name = _ALIASES.get(name, name)
+    if name not in _WHERE:
+        near = get_close_matches(name, (*FAMILIES, *_ALIASES), 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise FamilyError(f"unknown family {family!r}.{hint} Known families: {known}; or bg.Family.from_pymc(...).")
+    module, attribute = _WHERE[name]
+    found = getattr(import_module(f"bayesglmm.families.{module}"), attribute)
+    return found if isinstance(found, Family) else found()
+
+
+def eta_domain(family: Family, link: Link) -> tuple[float, float]:
+    """Open interval of η whose mean lies in the family's range.
+
+    Parameters
+    ----------
+    family, link : Family, Link
+        A pair that goes together.
+
+    Returns
+    -------
+    tuple of float
+        (low, high), possibly infinite.
+
+    Examples
+    --------
+    >>> from bayesglmm.links import get_link
+    >>> eta_domain(get_family("poisson"), get_link("identity"))
+    (0.0, inf)
+    """
+    low, high = family.mean_range
+    if low == -np.inf:
+        return link.domain
+    with np.errstate(all="ignore"):
+        ends = sorted(float(e) for e in link.eta(np.array([low, high])))
+    return max(ends[0], link.domain[0]), min(ends[1], link.domain[1])
