@@ -229,14 +229,15 @@ class BlockCovariance:
         return len(self.coordinates)
 
     @cached_property
-    def _slices(self) -> tuple[slice, ...]:
+    def slices(self) -> tuple[slice, ...]:
+        """Where each term's parameters stand in θ."""
         ends = np.cumsum([0, *(len(f.coordinates(t.size)) for t, f in zip(self.terms, self.forms))])
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def factor(self, theta: Floats) -> Floats:
         """Λ, lower triangular, shape (q, q)."""
         L = np.zeros((self.size, self.size))
-        for t, f, s in zip(self.terms, self.forms, self._slices):
+        for t, f, s in zip(self.terms, self.forms, self.slices):
             L[t.start : t.stop, t.start : t.stop] = f.factor(theta[s], t.size)
         return L
 
@@ -244,7 +245,7 @@ class BlockCovariance:
         """Gradient in θ from the gradient `G` in Λ, shape (q, q)."""
         parts = [
             f.pullback(theta[s], t.size, G[t.start : t.stop, t.start : t.stop])
-            for t, f, s in zip(self.terms, self.forms, self._slices)
+            for t, f, s in zip(self.terms, self.forms, self.slices)
         ]
         return np.concatenate(parts)
 

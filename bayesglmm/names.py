@@ -1,0 +1,98 @@
+"""Names of parameters, variables and dimensions: written once, used by priors, graph, tables and DataTrees.
+
+The variables of a fit's posterior (and of the PyMC graph) are
+
+========================  ==============================================  =====================================
+variable                  what                                            dims
+========================  ==============================================  =====================================
+``beta``                  coefficients                                    ``coefficient``
+``<group>``               random effects b                                ``<group>.level``, ``<group>.column``
+``<group>.sd``            their standard deviations                       ``<group>.column``
+``<group>.corr``          their correlations, when the model has any      ``<group>.column``, ``<group>.column_bis``
+``<group>.u``             standardised random effects (graph only)        ``<group>.level``, ``<group>.column``
+``sigma``, ``theta`` ...  auxiliaries of the family, natural scale        none
+the response's name       observed data, log-likelihood, predictions      ``obs``
+========================  ==============================================  =====================================
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance
+    from bayesglmm.design.types import RandomBlock
+
+#: The vector of coefficients, and its dimension.
+COEFFICIENTS = "beta"
+COEFFICIENT_DIM = "coefficient"
+
+#: The dimension of rows.
+OBS_DIM = "obs"
+
+
+def safe(name: str) -> str:
+    """A name that can be a variable of a file: ``/`` would open a netCDF or zarr group."""
+    return name.replace("/", ":")
+
+
+def group_variable(group: str) -> str:
+    """Random effects b of a grouping factor."""
+    return safe(group)
+
+
+def standardised_variable(group: str) -> str:
+    """Standardised random effects u."""
+    return f"{safe(group)}.u"
+
+
+def sd_variable(group: str) -> str:
+    """Standard deviations of a grouping factor's columns."""
+    return f"{safe(group)}.sd"
+
+
+def corr_variable(group: str) -> str:
+    """Correlation matrix of a grouping factor's columns."""
+    return f"{safe(group)}.corr"
+
+
+def part_variable(group: str, term: int, part: str) -> str:
+    """A free variable of the graph behind one term's sds or correlation, e.g. ``"herd.chol1"``."""
+    return f"{safe(group)}.{part}{term + 1}"
+
+
+def level_dim(group: str) -> str:
+    """Dimension of a grouping factor's levels."""
+    return f"{safe(group)}.level"
+
+
+def column_dim(group: str) -> str:
+    """Dimension of a grouping factor's columns."""
+    return f"{safe(group)}.column"
+
+
+def column_dim_bis(group: str) -> str:
+    """The same columns as the second dimension of a matrix."""
+    return f"{safe(group)}.column_bis"
+
+
+def response_variable(name: str) -> str:
+    """Variable of the response: its name, or that of the successes in ``p(successes, trials)``."""
+    inside = re.fullmatch(r"p\(\s*([^,]+?)\s*,.*\)", name)
+    return safe(inside.group(1) if inside else name)
+
+
+def has_correlation(cov: BlockCovariance) -> bool:
+    """Whether any term of a grouping factor has correlated columns."""
+    return any(c.kind != "scale" for c in cov.coordinates)
+
+
+def scale_columns(block: RandomBlock, cov: BlockCovariance) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Which columns each standard deviation belongs to, per term: one each, or all of the term (``ar1``)."""
+    out = []
+    for term, form in zip(block.terms, cov.forms):
+        columns = block.columns[term.start : term.stop]
+        shared = sum(c.kind == "scale" for c in form.coordinates(term.size)) == 1
+        out.append((columns,) if shared else tuple((c,) for c in columns))
+    return tuple(out)

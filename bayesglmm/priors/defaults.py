@@ -1,0 +1,149 @@
+"""Default priors: weakly informative, scaled by the data, in the manner of rstanarm and Bambi.
+
+With s a typical size of the linear predictor's variation, m a typical value of it, and sd(x) the sample standard
+deviation (denominator n − 1) of a column:
+
+==============================  ==========================================================================
+parameter                       prior
+==============================  ==========================================================================
+slope of column x               Normal(0, 2.5 s / sd(x))
+Intercept                       Normal(m, √((2.5 s)² + Σ_j (2.5 s x̄_j / sd(x_j))²)): the line's height at
+                                x = 0 when its height at x̄ is Normal(m, 2.5 s)
+sd of a group's Intercept       HalfNormal(2.5 s)
+sd of a group's slope of z      HalfNormal(2.5 s / sd(z))
+correlation matrix              LKJ(2): smooth, and zero where a correlation is ±1, so that a posterior mode
+                                is not a singular one
+one correlation (cs, ar1)       Uniform on the interval it may have
+sigma                           HalfStudentT(4, sd(y − offset)); sd(y) under links other than the identity
+other positive auxiliaries      InverseGamma(0.4, 0.3): shapes near zero (extreme overdispersion) are ruled
+                                out, infinity (none) is not
+auxiliaries on (0, 1)           Uniform(0, 1)
+other auxiliaries               Normal(0, 2.5)
+==============================  ==========================================================================
+
+The scale of the linear predictor. Under log, logit, probit, complementary log-log and the like the linear
+predictor has no unit, and s = 1, as in rstanarm and Bambi. Otherwise it has the unit of y (identity) or of a
+function of it, and s = sd(y) |g'(ȳ)|; for a Gaussian response with the identity link that is sd(y). In every case
+m = g(ȳ) less the mean offset: with it the unit in which a response is measured (euro or cent, day or second, exposure
+in persons or thousands) changes the Intercept and nothing else. rstanarm and Bambi take m = 0 for the unitless links.
+
+Columns that are constant but not named Intercept count as |value| times one. Without an Intercept, when some
+combination c of the columns is constant (cell means, ``0 + group``), coefficients have prior means m c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.covariance import Coordinate
+from bayesglmm.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from bayesglmm.design.types import Design
+    from bayesglmm.families.base import Auxiliary, Family
+    from bayesglmm.links import Link
+
+Floats = NDArray[np.float64]
+
+#: Links whose linear predictor has no unit.
+UNITLESS = frozenset({"log", "logit", "probit", "cloglog", "loglog", "cauchit"})
+
+WIDTH = 2.5
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Typical value and variation of the linear predictor, and of the response.
+
+    Parameters
+    ----------
+    center, spread : float
+        m and s.
+    response_sd : float
+        Standard deviation of the response (less the offset, under the identity link).
+    """
+
+    center: float
+    spread: float
+    response_sd: float
+
+
+def scaling(design: Design, family: Family, link: Link) -> Scaling:
+    """Read m, s and sd(y) off the data."""
+    response = design.response
+    assert response is not None
+    trials = np.ones(design.nobs) if response.trials is None else response.trials
+    y = response.y / trials
+    identity = link.name == "identity"
+    y = y - design.offset if identity else y
+    mean = float(np.average(y, weights=trials))
+    sd = _sd(y) or 1.0
+    with np.errstate(all="ignore"):
+        center = float(link.eta(np.asarray(mean)))
+        slope = abs(float(link.slope(np.asarray(center))))
+    if not np.isfinite(center):
+        center = 0.0
+    elif not identity:
+        center -= float(design.offset.mean())
+    unit = 1.0 if link.name in UNITLESS or not 0 < slope < np.inf else sd / slope
+    return Scaling(center, unit, sd)
+
+
+def _sd(x: Floats) -> float:
+    """Sample standard deviation; 0 for a column that is constant up to rounding."""
+    if len(x) < 2:
+        return 0.0
+    sd = float(np.std(x, ddof=1))
+    return sd if sd > 1e-12 * float(np.abs(x).max()) else 0.0
+
+
+def _unit(x: Floats) -> float:
+    """The change of `x` that counts as one: its sd, or its size when it is constant."""
+    return _sd(x) or float(np.abs(x).max()) or 1.0
+
+
+def coefficient_priors(design: Design, scale: Scaling) -> tuple[Prior, ...]:
+    """Priors of the coefficients."""
+    X, names = design.X, design.columns
+    sigma = np.array([WIDTH * scale.spread / _unit(x) for x in X.T])
+    mu = np.zeros(len(names))
+    if "Intercept" in names:
+        k = names.index("Intercept")
+        slopes = np.arange(len(names)) != k
+        tilt = sigma[slopes] * X.mean(axis=0)[slopes]
+        sigma[k] = np.hypot(WIDTH * scale.spread, np.linalg.norm(tilt))
+        mu[k] = scale.center
+    elif len(names):
+        ones = np.ones(design.nobs)
+        c = np.linalg.lstsq(X, ones, rcond=None)[0]
+        if np.abs(X @ c - ones).max() < 1e-8:
+            mu = scale.center * np.where(np.abs(c) < 1e-10, 0.0, c)
+    return tuple(Prior("Normal", mu=m, sigma=s) for m, s in zip(mu, sigma))
+
+
+def scale_prior(z: Floats, scale: Scaling) -> Prior:
+    """Prior of the sd of the effects that multiply the columns `z`, shape (n, k): k > 1 when they share one sd."""
+    unit = float(np.sqrt(np.mean([_unit(column) ** 2 for column in z.T])))
+    return Prior("HalfNormal", sigma=WIDTH * scale.spread / unit)
+
+
+def correlation_prior(coordinates: Sequence[Coordinate], eta: float = 2.0) -> Prior | None:
+    """Prior of a term's correlation, by the kind of its coordinates."""
+    if any(c.kind == "free" for c in coordinates):
+        return Prior("LKJ", eta=eta)
+    interval = next((c for c in coordinates if c.kind == "interval"), None)
+    return None if interval is None else Prior("Uniform", lower=interval.low, upper=interval.high)
+
+
+def auxiliary_prior(auxiliary: Auxiliary, scale: Scaling) -> Prior:
+    """Prior of an auxiliary, natural scale."""
+    if auxiliary.name == "sigma":
+        return Prior("HalfStudentT", nu=4, sigma=scale.response_sd)
+    if auxiliary.link == "log":
+        return Prior("InverseGamma", alpha=0.4, beta=0.3)
+    return Prior("Uniform", lower=0, upper=1) if auxiliary.link == "logit" else Prior("Normal", mu=0, sigma=WIDTH)

@@ -1,0 +1,209 @@
+"""One prior: a distribution by its PyMC name, its parameters, and the scale on which it is stated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.errors import SpecError
+from bayesglmm.priors.distributions import DISTRIBUTIONS, Distribution
+
+Floats = NDArray[np.float64]
+
+#: Scales on which a prior of a positive parameter x may be stated: the power k of t = xᵏ.
+SCALES = {"value": 1, "variance": 2, "precision": -2}
+
+#: The one matrix-valued prior: of a correlation matrix.
+LKJ = "LKJ"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Prior:
+    """A prior distribution, by its PyMC name and parameters.
+
+    Parameters
+    ----------
+    name : str
+        ``"Normal"``, ``"StudentT"``, ``"Cauchy"``, ``"Laplace"``, ``"Logistic"``, ``"Flat"``; for scales
+        ``"HalfNormal"``, ``"HalfStudentT"``, ``"HalfCauchy"``, ``"HalfFlat"``, ``"Exponential"``, ``"Gamma"``,
+        ``"InverseGamma"``, ``"LogNormal"``, ``"Weibull"``; on an interval ``"Uniform"``, ``"Beta"``,
+        ``"TruncatedNormal"``; and ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009).
+    on : {"value", "variance", "precision"}
+        For a positive parameter x, the scale on which the distribution is stated: x itself, x² or x⁻². The
+        density of x then carries the change of variable.
+    **params : float
+        Parameters as PyMC calls them; PyMC's defaults hold for those left out.
+
+    Raises
+    ------
+    SpecError
+        An unknown name or parameter, a missing or non-positive one.
+
+    Examples
+    --------
+    >>> print(Prior("Normal", mu=0, sigma=2.5))
+    Normal(mu=0, sigma=2.5)
+    >>> print(Prior("Gamma", alpha=0.5, beta=0.0164, on="precision"))
+    Gamma(alpha=0.5, beta=0.0164) on the precision
+    """
+
+    name: str
+    params: tuple[tuple[str, float], ...]
+    on: str
+
+    def __init__(self, name: str, *, on: str = "value", **params: float) -> None:
+        if on not in SCALES:
+            raise SpecError(f"a prior is stated on {on!r}; it can be on {', '.join(map(repr, SCALES))}.")
+        values = _checked(name, params)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "params", tuple(values.items()))
+        object.__setattr__(self, "on", on)
+        if on != "value" and (name == LKJ or self._row.support(values)[0] < 0):
+            raise SpecError(f"{self.name} cannot be a prior on the {on}: it reaches below zero.")
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{k}={v:.6g}" for k, v in self.params)
+        return f"{self.name}({inside})" + ("" if self.on == "value" else f" on the {self.on}")
+
+    def __repr__(self) -> str:
+        inside = "".join(f", {k}={v!r}" for k, v in self.params)
+        return f"Prior({self.name!r}{inside}" + ("" if self.on == "value" else f", on={self.on!r}") + ")"
+
+    @property
+    def _row(self) -> Distribution:
+        return DISTRIBUTIONS[self.name]
+
+    @property
+    def power(self) -> int:
+        """The k of t = xᵏ, where t is what the named distribution describes."""
+        return SCALES[self.on]
+
+    @property
+    def proper(self) -> bool:
+        """Whether it is a probability distribution."""
+        return self.name == LKJ or self._row.proper
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Ends of the support of the parameter itself (of the correlations for LKJ)."""
+        if self.name == LKJ:
+            return -1.0, 1.0
+        low, high = self._row.support(dict(self.params))
+        if self.on == "value":
+            return low, high
+        with np.errstate(divide="ignore"):
+            ends = np.array([low, high]) ** (1.0 / self.power)
+        return float(ends.min()), float(ends.max())
+
+    def log_density(self, x: Any) -> tuple[Floats, Floats]:
+        """Log-density and its derivative at `x`.
+
+        Parameters
+        ----------
+        x : array_like
+            Values of the parameter.
+
+        Returns
+        -------
+        value, slope : ndarray
+            Of the shape of `x`; outside the support −inf and 0.
+        """
+        x = np.asarray(x, dtype=float)
+        flat = x.reshape(-1)
+        value, slope = batch_density((self,) * flat.size, flat) if flat.size else (flat, flat)
+        return value.reshape(x.shape), slope.reshape(x.shape)
+
+
+def _checked(name: str, params: Mapping[str, Any]) -> dict[str, float]:
+    """Parameters of the named distribution, in its order, with defaults filled in."""
+    if name == LKJ:
+        known: tuple[str, ...] = ("eta",)
+        missing: tuple[str, ...] = () if "eta" in params else known
+        positive = known
+        defaults: dict[str, float] = {}
+    else:
+        if name not in DISTRIBUTIONS:
+            raise SpecError(_unknown("prior distribution", name, (*DISTRIBUTIONS, LKJ)))
+        rows = DISTRIBUTIONS[name].parameters
+        known = tuple(p.name for p in rows)
+        missing = tuple(p.name for p in rows if p.default is None and p.name not in params)
+        positive = tuple(p.name for p in rows if p.positive)
+        defaults = {p.name: p.default for p in rows if p.default is not None}
+    for key in params:
+        if key not in known:
+            raise SpecError(_unknown(f"parameter of {name}", key, known))
+    if missing:
+        raise SpecError(f"{name} needs {', '.join(missing)}: Prior({name!r}, {', '.join(f'{k}=...' for k in known)}).")
+    values = {}
+    for key in known:
+        try:
+            values[key] = float(params.get(key, defaults.get(key)))
+        except (TypeError, ValueError):
+            raise SpecError(f"{key} of {name} is {params[key]!r}; a number is expected.") from None
+        if np.isnan(values[key]) or (key in positive and not 0 < values[key] < np.inf):
+            expected = "a positive number" if key in positive else "a number"
+            raise SpecError(f"{key} of {name} is {values[key]:g}; {expected} is expected.")
+    if "lower" in values and not values["lower"] < values["upper"]:
+        raise SpecError(
+            f"{name} has lower={values['lower']:g} and upper={values['upper']:g}; lower < upper is expected."
+        )
+    return values
+
+
+def _unknown(what: str, given: str, known: Sequence[str]) -> str:
+    near = get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what}: {given!r}.{hint} Known: {', '.join(known) or 'none'}."
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Parameters that share a distribution, so that their densities are one array operation."""
+
+    row: Distribution
+    power: int
+    index: NDArray[np.int64]
+    params: tuple[Floats, ...]
+    low: Floats
+    high: Floats
+
+
+def batches(priors: Sequence[Prior]) -> tuple[Batch, ...]:
+    """Group univariate priors by distribution and scale."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for i, prior in enumerate(priors):
+        groups.setdefault((prior.name, prior.power), []).append(i)
+    out = []
+    for (name, power), index in groups.items():
+        row = DISTRIBUTIONS[name]
+        params = tuple(np.array([priors[i].params[j][1] for i in index]) for j in range(len(row.parameters)))
+        ends = np.array([priors[i].support for i in index])
+        out.append(Batch(row, power, np.array(index), params, ends[:, 0], ends[:, 1]))
+    return tuple(out)
+
+
+def evaluate(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
+    """Log-densities and derivatives of the parameters `x`, one entry each; −inf and 0 outside the support."""
+    value, slope = np.zeros(len(x)), np.zeros(len(x))
+    for part in parts:
+        at = x[part.index]
+        inside = (at >= part.low) & (at <= part.high)
+        k = part.power
+        with np.errstate(all="ignore"):
+            v, s = part.row.density(at if k == 1 else at**k, *part.params)
+            if k != 1:  # density of x from that of t = xᵏ
+                v = v + np.log(abs(k)) + (k - 1) * np.log(at)
+                s = s * k * at ** (k - 1) + (k - 1) / at
+        value[part.index] = np.where(inside, v, -np.inf)
+        slope[part.index] = np.where(inside, s, 0.0)
+    return value, slope
+
+
+def batch_density(priors: Sequence[Prior], x: Floats) -> tuple[Floats, Floats]:
+    """Log-densities and derivatives of the entries of `x`, one prior each."""
+    return evaluate(batches(priors), x)

@@ -1,0 +1,225 @@
+"""From what the user asked for to one prior per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesglmm.errors import SpecError
+from bayesglmm.names import scale_columns
+from bayesglmm.priors import defaults
+from bayesglmm.priors.prior import Prior
+from bayesglmm.priors.prior_set import PriorSet, TermPriors
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance, Coordinate
+    from bayesglmm.design.types import Design, RandomBlock
+    from bayesglmm.families.base import Auxiliary, Family
+    from bayesglmm.links import Link
+
+LINE = (-np.inf, np.inf)
+POSITIVE = (0.0, np.inf)
+UNIT = (0.0, 1.0)
+
+#: Targets that mean every coefficient but the Intercept.
+ALL_SLOPES = ("fixed", "b")
+
+
+def resolve_priors(
+    request: str | Mapping[str, Any],
+    design: Design,
+    family: Family,
+    link: Link,
+    covariance: Sequence[BlockCovariance],
+) -> PriorSet | None:
+    """Choose each parameter's prior: what the user asked for, else the data-scaled default.
+
+    Parameters
+    ----------
+    request : {"default", "flat"} or mapping
+        A mapping names :class:`Prior` objects by target: ``"Intercept"``, a coefficient's name, ``"fixed"`` (or
+        ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.<column>.sd"`` for
+        one, ``"<group>.corr"``, or an auxiliary (``"sigma"``, ``"theta"``, ...). A more specific target wins.
+    design : Design
+        The data, for the default scales.
+    family, link : Family, Link
+        The likelihood.
+    covariance : sequence of BlockCovariance
+        One per ``design.blocks``.
+
+    Returns
+    -------
+    PriorSet or None
+        None for ``"flat"``.
+
+    Raises
+    ------
+    SpecError
+        An unknown request or target, or a prior that does not fit its parameter.
+    """
+    if isinstance(request, str):
+        if request not in ("default", "flat"):
+            raise SpecError(f"priors={request!r}; expected 'default', 'flat', or a dict of target → bg.Prior.")
+        if request == "flat":
+            return None
+        request = {}
+    if not isinstance(request, Mapping):
+        raise SpecError(
+            f"priors is a {type(request).__name__}; expected 'default', 'flat', or a dict of target → Prior."
+        )
+    for target, prior in request.items():
+        if not isinstance(prior, Prior):
+            raise SpecError(f'the prior of {target!r} is {prior!r}; expected e.g. bg.Prior("Normal", mu=0, sigma=2.5).')
+    scale = defaults.scaling(design, family, link)
+    chooser = _Chooser(request)
+    priors = PriorSet(
+        columns=design.columns,
+        coefficients=tuple(
+            chooser(prior, LINE, name, *(() if name == "Intercept" else ALL_SLOPES))
+            for name, prior in zip(design.columns, defaults.coefficient_priors(design, scale))
+        ),
+        blocks=_block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale)),
+        auxiliary_names=tuple(a.name for a in family.auxiliaries),
+        auxiliaries=tuple(chooser(defaults.auxiliary_prior(a, scale), _range(a), a.name) for a in family.auxiliaries),
+    )
+    chooser.check_all_used(design.aliased)
+    return priors
+
+
+def flat_priors(design: Design, family: Family, covariance: Sequence[BlockCovariance]) -> PriorSet:
+    """What ``priors="flat"`` means as densities: flat on β, on every sd, correlation matrix and auxiliary.
+
+    Parameters
+    ----------
+    design : Design
+        For the names.
+    family : Family
+        For the auxiliaries.
+    covariance : sequence of BlockCovariance
+        One per ``design.blocks``.
+    """
+    chooser = _Chooser({})
+    return PriorSet(
+        columns=design.columns,
+        coefficients=(Prior("Flat"),) * len(design.columns),
+        blocks=_block_priors(design, covariance, chooser, lambda z: Prior("HalfFlat"), eta=1.0),
+        auxiliary_names=tuple(a.name for a in family.auxiliaries),
+        auxiliaries=tuple(_flat_on(_range(a)) for a in family.auxiliaries),
+    )
+
+
+def _flat_on(interval: tuple[float, float]) -> Prior:
+    if interval == UNIT:
+        return Prior("Uniform", lower=0, upper=1)
+    return Prior("HalfFlat" if interval == POSITIVE else "Flat")
+
+
+def _range(auxiliary: Auxiliary) -> tuple[float, float]:
+    return {"log": POSITIVE, "logit": UNIT}.get(auxiliary.link, LINE)
+
+
+def _block_priors(
+    design: Design,
+    covariance: Sequence[BlockCovariance],
+    chooser: _Chooser,
+    scale_default: Callable[[Any], Prior],
+    eta: float = 2.0,
+) -> tuple[tuple[TermPriors, ...], ...]:
+    return tuple(
+        tuple(
+            _term_priors(block, cov, k, columns, chooser, scale_default, eta)
+            for k, columns in enumerate(scale_columns(block, cov))
+        )
+        for block, cov in zip(design.blocks, covariance)
+    )
+
+
+def _term_priors(
+    block: RandomBlock,
+    cov: BlockCovariance,
+    k: int,
+    columns: tuple[tuple[str, ...], ...],
+    chooser: _Chooser,
+    scale_default: Callable[[Any], Prior],
+    eta: float,
+) -> TermPriors:
+    term = block.terms[k]
+    whole = f"{block.group}.sd"
+    scales, names = [], []
+    for j, shared in enumerate(columns):
+        stop = term.stop if len(shared) > 1 else term.start + j + 1
+        own = f"{block.group}.{shared[0]}.sd"
+        only = shared == block.columns
+        names.append(whole if only else own)
+        scales.append(chooser(scale_default(block.z[:, term.start + j : stop]), POSITIVE, own, whole))
+    coordinates = cov.forms[k].coordinates(term.size)
+    correlation = defaults.correlation_prior(coordinates, eta)
+    target = f"{block.group}.corr"
+    if correlation is not None:
+        correlation = chooser.correlation(correlation, coordinates, target)
+    return TermPriors(tuple(scales), correlation, tuple(names), target)
+
+
+class _Chooser:
+    """Looks priors up by target, checks that they fit, and remembers which targets exist."""
+
+    def __init__(self, request: Mapping[str, Prior]) -> None:
+        self.request = request
+        self.targets: dict[str, None] = {}
+
+    def _asked(self, targets: Sequence[str]) -> tuple[str, Prior] | None:
+        self.targets.update(dict.fromkeys(targets))
+        return next(((t, self.request[t]) for t in targets if t in self.request), None)
+
+    def __call__(self, default: Prior, allowed: tuple[float, float], *targets: str) -> Prior:
+        """The prior of a parameter that lies in `allowed`, by the most specific of its targets."""
+        asked = self._asked(targets)
+        if asked is None:
+            return default
+        target, prior = asked
+        low, high = prior.support
+        # A coefficient is free on the line: a bounded prior would put the mode of the posterior at the bound.
+        fits = (low, high) == LINE if allowed == LINE else low >= allowed[0] and high <= allowed[1]
+        if prior.name == "LKJ" or not fits:
+            words, example = _EXPECTED[allowed]
+            raise SpecError(f"{prior} cannot be the prior of {target!r}: {words}, such as {example}.")
+        return prior
+
+    def correlation(self, default: Prior, coordinates: Sequence[Coordinate], target: str) -> Prior:
+        """The prior of a correlation matrix or of a single correlation."""
+        asked = self._asked((target,))
+        if asked is None:
+            return default
+        prior = asked[1]
+        if default.name == "LKJ":
+            if prior.name != "LKJ":
+                raise SpecError(f"{prior} cannot be the prior of {target!r}, a correlation matrix: use LKJ(eta=2).")
+            return prior
+        low, high = next((c.low, c.high) for c in coordinates if c.kind == "interval")
+        if prior.name == "LKJ" or prior.on != "value" or prior.support[0] < low or prior.support[1] > high:
+            raise SpecError(
+                f"{prior} cannot be the prior of {target!r}, a correlation between {low:.4g} and {high:.4g}: use a "
+                f"distribution inside that interval, such as Uniform(lower={low:.4g}, upper={high:.4g})."
+            )
+        return prior
+
+    def check_all_used(self, aliased: Sequence[str]) -> None:
+        """Every target the user named must exist."""
+        for target in self.request:
+            if target in self.targets:
+                continue
+            if target in aliased:
+                raise SpecError(f"{target!r} has no prior: it is a combination of other columns and not estimated.")
+            near = get_close_matches(target, self.targets, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SpecError(f"unknown prior target {target!r}.{hint} Targets: {', '.join(self.targets)}.")
+
+
+_EXPECTED = {
+    LINE: ("a coefficient may be any number, so its prior must be a distribution on the whole line", "Normal"),
+    POSITIVE: ("it is positive, so its prior must be a distribution on the positive half-line", "HalfNormal"),
+    UNIT: ("it lies between 0 and 1, and so must its prior", "Beta"),
+}
