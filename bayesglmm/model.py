@@ -50,6 +50,8 @@ class Model:
         the offset): a column name or values.
     about : mapping, optional
         Title, source and the like, shown in reports.
+    defaults : mapping, optional
+        Method → options it is fitted with unless :meth:`fit` says otherwise.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Model:
         offset: Any = None,
         exposure: Any = None,
         about: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         row = get_family(family)
         bound_link = get_link(row.links[0] if link is None else link, row)
@@ -94,6 +97,7 @@ class Model:
         )
         self.formula = formula
         self.about: dict[str, Any] = dict(about or {})
+        self.defaults: dict[str, dict[str, Any]] = {m: dict(given) for m, given in (defaults or {}).items()}
 
     def __repr__(self) -> str:
         design = self.problem.design
@@ -161,7 +165,9 @@ class Model:
         ConvergenceWarning, SingularFitWarning, SeparationWarning
             When the numbers must not, or not without thought, be used.
         """
-        chosen = choose(method, self.problem, options)
+        name = self.natural_method if method is None else method
+        options = {**self.defaults.get(str(name), {}), **options}
+        chosen = choose(name, self.problem, options)
         if self.problem.priors_given and not chosen.uses_priors:
             warnings.warn(
                 f"{chosen.name!r} has no posterior: the priors given are left aside.", BayesGLMMWarning, stacklevel=2
