@@ -20,7 +20,7 @@ _HOME = {
     "Prior": "bayesglmm.priors",
     "Known": "bayesglmm.covariance",
     "load_model": "bayesglmm.spec",
-    "compare": "bayesglmm.compare",
+    "compare": "bayesglmm.comparison",
     "anova": "bayesglmm.inference.anova",
     "BayesGLMMError": "bayesglmm.errors",
     "FormulaError": "bayesglmm.errors",
@@ -62,7 +62,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bayesglmm import families
-    from bayesglmm.compare import compare
+    from bayesglmm.comparison import compare
     from bayesglmm.covariance import Known
     from bayesglmm.errors import (
         BayesGLMMError,

@@ -1,0 +1,252 @@
+"""``compare``: one model, many methods, one table and a verdict on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bayesglmm.comparison import verdict as words
+from bayesglmm.comparison.marginals import Marginal, marginals
+from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
+from bayesglmm.comparison.scores import SCORES, score_table
+from bayesglmm.errors import MethodError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayesglmm.fit import Fit
+    from bayesglmm.model import Model
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model fitted by many methods, scored against one of them.
+
+    Parameters
+    ----------
+    model : Model
+        What was fitted.
+    reference : str
+        The method the others are measured against.
+    outcomes : dict
+        Method → :class:`~bayesglmm.comparison.run.Outcome`, failures included.
+    found : dict
+        Method → parameter → :class:`~bayesglmm.comparison.marginals.Marginal`.
+    table : DataFrame
+        A row per parameter × method: ``parameter, method, kind, estimand, estimate, sd``, then the scores
+        ``bias`` (in reference sds), ``sd_ratio``, ``w1`` (Wasserstein-1 distance in reference sds), ``mcse`` and
+        ``mcse_sd`` (Monte-Carlo standard errors of the reference's mean, in its sds, and of its sd, relative),
+        ``within_mc_error`` (the bias is no larger than twice `mcse`), ``sd_within_mc_error``, ``seconds``.
+        Scores are NaN where the reference does not have the parameter or may not judge.
+    verdict : DataFrame
+        A row per method: ``method, estimand, grade, worst_bias, worst_bias_parameter, worst_sd_ratio,
+        worst_sd_ratio_parameter, seconds, speedup, sentence``. The grades are explained in
+        :mod:`bayesglmm.comparison.verdict`.
+    seed : int or None
+        As given.
+    """
+
+    model: Model
+    reference: str
+    outcomes: dict[str, Outcome]
+    found: dict[str, dict[str, Marginal]]
+    table: pd.DataFrame
+    verdict: pd.DataFrame
+    seed: int | None = None
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method asked for, and the reference."""
+        return list(self.outcomes)
+
+    @property
+    def fits(self) -> dict[str, Fit]:
+        """Method → fit, for those that did not fail."""
+        return {m: o.fit for m, o in self.outcomes.items() if o.fit is not None}
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Method → reason, for those that failed."""
+        return {m: o.error for m, o in self.outcomes.items() if o.fit is None}
+
+    @property
+    def objections(self) -> list[str]:
+        """Why the reference may not judge; empty when it may."""
+        return _objections(self.outcomes[self.reference])
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before reading the scores."""
+        return _notes(self)
+
+    @property
+    def idata(self) -> Any:
+        """ArviZ DataTree with one child per method."""
+        import xarray as xr
+
+        return xr.DataTree(children={m: fit.idata for m, fit in self.fits.items()})
+
+    def plot(self, kind: str = "forest", parameters: Sequence[str] | None = None) -> Figure:
+        """Draw the methods side by side.
+
+        Parameters
+        ----------
+        kind : {"forest", "density", "overview"}
+            Estimates with 50 % and 95 % intervals, marginal densities over one another, or all parameters on one
+            scale, in sds of the reference.
+        parameters : sequence of str, optional
+            All of them when left out.
+
+        Returns
+        -------
+        Figure
+        """
+        from bayesglmm.comparison.figures import KINDS
+
+        if kind not in KINDS:
+            raise MethodError(f"unknown plot {kind!r}; cmp.plot draws {', '.join(KINDS)}.")
+        known = list(dict.fromkeys(self.table["parameter"]))
+        for name in parameters or ():
+            if name not in known:
+                raise MethodError(f"unknown parameter {name!r}; this comparison has {', '.join(known)}.")
+        return KINDS[kind](self.found, list(parameters or known), self.reference)
+
+    def report(self, path: str | Path) -> Path:
+        """Write ``report.html`` (one self-contained file), ``table.csv``, ``verdict.csv`` and ``idata.nc``.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder, made when it is not there.
+
+        Returns
+        -------
+        Path
+            Of the report.
+        """
+        from bayesglmm.report import write_report
+
+        return write_report(self, Path(path))
+
+    def __str__(self) -> str:
+        cells = self.verdict[["method", "worst_bias", "worst_sd_ratio", "seconds", "sentence"]]
+        return cells.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
+
+    def _repr_html_(self) -> str:
+        return self.verdict.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3g}", border=0)
+
+
+def compare(
+    model: Model,
+    methods: Sequence[str],
+    reference: str = "mcmc",
+    *,
+    seed: int | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> Comparison:
+    """Fit one model by many methods and measure each against a reference.
+
+    Parameters
+    ----------
+    model : Model
+        What is believed.
+    methods : sequence of str
+        Names of methods.
+    reference : str
+        The method to measure against; added when it is not among `methods`.
+    seed : int, optional
+        For the methods that draw.
+    options : mapping, optional
+        Method → its options, e.g. ``{"agq": {"nodes": 25}, "mcmc": {"draws": 2000}}``.
+    progress : callable, optional
+        Called with an :class:`~bayesglmm.comparison.run.Event` when a method starts and when it ends.
+    executor : concurrent.futures.Executor, optional
+        Where to run the methods at the same time; one after the other here when left out (then their times can
+        be compared).
+
+    Returns
+    -------
+    Comparison
+        A method that fails is a row with its reason; the others go on.
+
+    Raises
+    ------
+    MethodError
+        An unknown method, or options for a method that is not run.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 4, 7], "x": [0.0, 1, 2, 3] * 2, "g": list("aaaabbbb")})
+    >>> model = bg.Model("y ~ x + (1 | g)", data, family="poisson", priors="flat")
+    >>> cmp = bg.compare(model, ["pql", "laplace"], reference="agq")
+    >>> cmp.verdict["method"].tolist()
+    ['pql', 'laplace', 'agq']
+    """
+    order = check_request(methods, reference, options or {})
+    outcomes = run_methods(model, order, seeded(order, options or {}, seed), progress=progress, executor=executor)
+    found = {m: marginals(o.fit) for m, o in outcomes.items() if o.fit is not None}
+    judge = not _objections(outcomes[reference])
+    estimands = {m: o.fit.estimand for m, o in outcomes.items() if o.fit is not None}
+    facts = {m: {"estimand": e, "seconds": outcomes[m].seconds} for m, e in estimands.items()}
+    table = score_table(found, reference, facts, judge=judge)
+    return Comparison(model, reference, outcomes, found, table, _verdict(outcomes, reference, table), seed)
+
+
+def _objections(outcome: Outcome) -> list[str]:
+    return words.objections(outcome.fit.status) if outcome.fit is not None else [f"it failed: {outcome.error}"]
+
+
+def _verdict(outcomes: dict[str, Outcome], reference: str, table: pd.DataFrame) -> pd.DataFrame:
+    base = outcomes[reference]
+    reasons = _objections(base)
+    rows = []
+    for method, outcome in outcomes.items():
+        own = table[table["method"] == method]
+        facts: dict[str, Any] = {"seconds": outcome.seconds}
+        if outcome.fit is None:
+            said = ("failed", f"Failed: {outcome.error}")
+            own = own.iloc[:0]
+        else:
+            facts |= {"estimand": outcome.fit.estimand, "speedup": base.seconds / max(outcome.seconds, 1e-9)}
+            said = _say(outcome, base, own, reasons)
+        rows.append(words.verdict_row(method, facts, own, said))
+    return pd.DataFrame(rows, columns=list(words.COLUMNS))
+
+
+def _say(outcome: Outcome, base: Outcome, rows: pd.DataFrame, reasons: list[str]) -> tuple[str, str]:
+    """Grade and sentence of one method that did fit."""
+    assert outcome.fit is not None
+    if outcome.method == base.method:
+        return "unfit" if reasons else "reference", words.reference_sentence(outcome.fit.status, reasons)
+    if reasons or base.fit is None:
+        why = "failed" if base.fit is None else "has not converged"
+        return "unscored", f"Not scored: the reference ({base.method}) {why}."
+    return words.sentence(outcome.method, rows, outcome.fit.status, outcome.fit.estimand, base.fit.estimand)
+
+
+def _notes(cmp: Comparison) -> list[str]:
+    from bayesglmm.methods.registry import get_method
+
+    aside = [m for m in cmp.fits if not get_method(m).uses_priors]
+    targets = [m for m in cmp.fits if get_method(m).uses_priors]
+    notes = []
+    if cmp.model.problem.priors is not None and aside and targets:
+        notes.append(
+            f"{' and '.join(aside)} leave{'s' if len(aside) == 1 else ''} the priors aside, so that a part of their "
+            "difference is the prior's."
+        )
+    if cmp.table[list(SCORES)].notna().any(axis=None) and cmp.fits[cmp.reference].status.ess is not None:
+        notes.append(
+            "A difference of at most two Monte-Carlo standard errors of the reference is marked ≈ and not held "
+            "against a method."
+        )
+    notes += [f"{m}: {w}" for m, o in cmp.outcomes.items() for w in o.warnings]
+    return notes

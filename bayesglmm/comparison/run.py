@@ -1,0 +1,145 @@
+"""Fit one model by many methods: a method that fails does not stop the others."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, MethodError
+from bayesglmm.methods.registry import get_method
+
+if TYPE_CHECKING:
+    from bayesglmm.fit import Fit
+    from bayesglmm.model import Model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one method fared.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    fit : Fit or None
+        None when it failed.
+    seconds : float
+        Wall time, compilation and sampling included.
+    error : str
+        Why it failed; empty when it did not.
+    warnings : tuple of str
+        What the package warned of on the way.
+    """
+
+    method: str
+    fit: Fit | None
+    seconds: float
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a progress callback is told: a method has started, or has ended with an outcome."""
+
+    method: str
+    outcome: Outcome | None = None
+
+
+Progress = Callable[[Event], None]
+
+
+def check_request(methods: Sequence[str], reference: str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Methods to run, in order, the reference among them.
+
+    Raises
+    ------
+    MethodError
+        No methods, an unknown method, or options for a method that is not run.
+    """
+    if isinstance(methods, str):
+        raise MethodError(f"methods is the text {methods!r}; give a list of method names, e.g. ['laplace', 'mcmc'].")
+    order = list(dict.fromkeys(methods))
+    if not order:
+        raise MethodError("no methods given to compare; name at least one, e.g. methods=['laplace'].")
+    if reference not in order:
+        order.append(reference)
+    for name in order:
+        get_method(name)
+    for name in options:
+        if name not in order:
+            raise MethodError(f"options are given for {name!r}, which is not among the methods: {', '.join(order)}.")
+    return order
+
+
+def run_method(model: Model, method: str, options: Mapping[str, Any]) -> Outcome:
+    """Fit one method and keep what it says, its failure included."""
+    start = time.perf_counter()
+    fit, error = None, ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BayesGLMMWarning)
+        try:
+            fit = model.fit(method, **options)
+        except BayesGLMMError as problem:
+            error = str(problem)
+        except Exception as problem:  # an engine's accident is that method's result, hours of others' work stay
+            error = f"{type(problem).__name__}: {problem}"
+    seconds = time.perf_counter() - start
+    own = tuple(str(w.message) for w in caught if issubclass(w.category, BayesGLMMWarning))
+    for other in caught:
+        if not issubclass(other.category, BayesGLMMWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return Outcome(method, fit, seconds, error, own)
+
+
+def run_methods(
+    model: Model,
+    methods: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> dict[str, Outcome]:
+    """Outcomes of every method, in the order asked for."""
+    tell = progress or (lambda event: None)
+    outcomes = {}
+    for outcome in _stream(model, methods, options, tell, executor):
+        outcomes[outcome.method] = outcome
+        tell(Event(outcome.method, outcome))
+    return {m: outcomes[m] for m in methods}
+
+
+def _stream(
+    model: Model,
+    methods: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    tell: Progress,
+    executor: Executor | None,
+) -> Iterator[Outcome]:
+    if executor is None:
+        for method in methods:
+            tell(Event(method))
+            yield run_method(model, method, options.get(method, {}))
+        return
+    jobs = []
+    for method in methods:
+        tell(Event(method))
+        jobs.append(executor.submit(run_method, model, method, options.get(method, {})))
+    for job in as_completed(jobs):
+        yield job.result()
+
+
+def seeded(
+    methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], seed: int | None
+) -> dict[str, dict[str, Any]]:
+    """Options per method, with the seed for those that draw (a seed of their own stays)."""
+    full = {m: dict(options.get(m, {})) for m in methods}
+    if seed is not None:
+        for method, own in full.items():
+            if "seed" in get_method(method).options:
+                own.setdefault("seed", seed)
+    return full

@@ -1,0 +1,213 @@
+"""What the scores mean, in a statistician's words.
+
+A reference judges only when it has earned it: R-hat at most 1.01, effective sample size at least 400, no
+divergent transition (a deterministic reference must have converged). Then every method gets one of four grades from
+its worst parameter, leaving aside differences within the reference's Monte-Carlo error:
+
+=========  ==================  =====================  =============================================
+grade      worst \\|bias\\|      sd ratio between       in words
+=========  ==================  =====================  =============================================
+same       below 0.1 sd        0.9 and 1.1            as good as the reference here
+close      below 0.3 sd        0.8 and 1.25           fine for estimates, not for tails
+rough      below 1 sd          0.5 and 2              a first look only
+off        anything else                              not to be trusted here
+=========  ==================  =====================  =============================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from bayesglmm.result import Status
+
+
+@dataclass(frozen=True)
+class Grade:
+    """One grade: its limits and its words."""
+
+    name: str
+    bias: float
+    low: float
+    high: float
+    words: str
+
+
+GRADES = (
+    Grade("same", 0.1, 0.9, 1.1, "As good as the reference here"),
+    Grade("close", 0.3, 0.8, 1.25, "Fine for estimates, not for tails"),
+    Grade("rough", 1.0, 0.5, 2.0, "A first look only"),
+    Grade("off", np.inf, 0.0, np.inf, "Not to be trusted here"),
+)
+
+#: What a sampled reference must reach before it may judge.
+R_HAT_LIMIT, ESS_LIMIT, DIVERGENCE_LIMIT = 1.01, 400.0, 0
+
+COLUMNS = (
+    "method",
+    "estimand",
+    "grade",
+    "worst_bias",
+    "worst_bias_parameter",
+    "worst_sd_ratio",
+    "worst_sd_ratio_parameter",
+    "seconds",
+    "speedup",
+    "sentence",
+)
+
+
+def objections(status: Status) -> list[str]:
+    """Why a fit may not serve as the reference; empty when it may."""
+    found = [] if status.converged or status.r_hat is not None else [status.message]
+    if status.r_hat is not None and not status.r_hat <= R_HAT_LIMIT:
+        found.append(f"R-hat {status.r_hat:.3f} is above {R_HAT_LIMIT}")
+    if status.ess is not None and not status.ess >= ESS_LIMIT:
+        found.append(f"effective sample size {status.ess:.0f} is below {ESS_LIMIT:.0f}")
+    if status.divergences is not None and status.divergences > DIVERGENCE_LIMIT:
+        found.append(f"{status.divergences} divergent transition{'s' if status.divergences > 1 else ''}")
+    return found
+
+
+def grade(bias: float, sd_ratio: float) -> Grade:
+    """The best grade whose limits hold both the worst bias and the worst sd ratio."""
+    return next(g for g in GRADES if (abs(bias) < g.bias and g.low <= sd_ratio <= g.high) or g is GRADES[-1])
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst value of a score and the parameter where it stands (NaN and "" when there is none)."""
+
+    value: float
+    parameter: str = ""
+    kind: str = ""
+
+
+def worst_bias(rows: pd.DataFrame) -> Worst:
+    """Largest bias in absolute value."""
+    return _worst(rows, "bias", rows["bias"].abs())
+
+
+def worst_sd_ratio(rows: pd.DataFrame) -> Worst:
+    """Sd ratio furthest from 1, on the log scale."""
+    with np.errstate(divide="ignore"):
+        distance = np.abs(np.log(rows["sd_ratio"].to_numpy(dtype=float)))
+    return _worst(rows, "sd_ratio", pd.Series(distance, index=rows.index))
+
+
+def _worst(rows: pd.DataFrame, column: str, distance: pd.Series) -> Worst:
+    known = distance.dropna()
+    if known.empty:
+        return Worst(float("nan"))
+    row = rows.loc[known.idxmax()]
+    return Worst(float(row[column]), str(row["parameter"]), str(row["kind"]))
+
+
+def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, base_estimand: str) -> tuple[str, str]:
+    """One method's grade and what to say about it.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    rows : DataFrame
+        Its rows of the table, scored.
+    status : Status
+        How its fit ended.
+    estimand, base_estimand : str
+        What its coefficients and the reference's mean.
+
+    Returns
+    -------
+    tuple of str
+        Grade and sentence.
+    """
+    rows = rows[rows["bias"].notna()]
+    if rows.empty:
+        return "unscored", "Nothing to compare: it shares no parameter with the reference."
+    bias = worst_bias(rows[~rows["within_mc_error"].astype(bool)])
+    ratio = worst_sd_ratio(rows[~rows["sd_within_mc_error"].astype(bool)])
+    mark = grade(_or(bias.value, 0.0), _or(ratio.value, 1.0))
+    detail = _detail(mark, rows, bias, ratio)
+    text = f"{mark.words}: {detail}."
+    if not status.converged:
+        text = f"Did not converge ({status.message.rstrip('.')}). {text}"
+    return mark.name, " ".join([text, *_remarks(method, rows, bias, estimand, base_estimand)])
+
+
+def _or(value: float, default: float) -> float:
+    return default if np.isnan(value) else value
+
+
+def _detail(mark: Grade, rows: pd.DataFrame, bias: Worst, ratio: Worst) -> str:
+    """Where the worst differences stand, coefficients told apart from variance parameters when they differ."""
+    if not bias.parameter and not ratio.parameter:
+        return "every difference is within its Monte-Carlo error"
+    parts = []
+    shifted = abs(_or(bias.value, 0.0)) >= GRADES[0].bias
+    if shifted:
+        direction = "low" if bias.value < 0 else "high"
+        parts.append(f"{bias.parameter} is {abs(bias.value):.2g} posterior sd too {direction}")
+    elif bias.parameter:
+        parts.append(f"no estimate is off by more than {abs(bias.value):.2g} posterior sd ({bias.parameter})")
+    if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
+        size = f"{abs(ratio.value - 1.0):.0%}"
+        parts.append(f"the spread of {ratio.parameter} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
+    elif not shifted:
+        parts.append("every spread is within 10 %")
+    if mark is not GRADES[0] and (bias.kind or ratio.kind) != "fixed":
+        parts += _coefficients_apart(rows)
+    return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1] if parts else "no difference that matters"
+
+
+def _coefficients_apart(rows: pd.DataFrame) -> list[str]:
+    """Say so when the coefficients alone deserve the best grade."""
+    fixed = rows[rows["kind"] == "fixed"]
+    if fixed.empty:
+        return []
+    mark = grade(_or(worst_bias(fixed).value, 0.0), _or(worst_sd_ratio(fixed).value, 1.0))
+    return ["the coefficients alone are as good as the reference's"] if mark is GRADES[0] else []
+
+
+def _remarks(method: str, rows: pd.DataFrame, bias: Worst, estimand: str, base_estimand: str) -> list[str]:
+    """What a careful reader should know besides."""
+    remarks = []
+    if estimand != base_estimand:
+        meaning = {"marginal": "population-averaged", "joint-mode": "a joint mode"}.get(estimand, estimand)
+        remarks.append(f"Its estimand is {meaning}, not {base_estimand}: part of the shift is a different question.")
+    if method in ("pql", "mql") and bias.kind == "sd" and bias.value < -GRADES[0].bias:
+        remarks.append("It is known to shrink variances for binary and small-count data (Breslow & Lin 1995).")
+    missing = rows[rows["sd"].isna()]["parameter"].tolist()
+    if missing:
+        remarks.append(f"It gives no standard error for {', '.join(missing)}.")
+    return remarks
+
+
+def reference_sentence(status: Status, reasons: list[str]) -> str:
+    """What to say of the reference itself."""
+    if reasons:
+        return f"May not judge: {'; '.join(reasons)}. Run it longer (or with a smaller step) before comparing."
+    if status.r_hat is None:
+        return "The reference."
+    return f"The reference: R-hat {status.r_hat:.3f}, effective sample size {status.ess:.0f}, no divergences."
+
+
+def verdict_row(method: str, facts: dict[str, Any], rows: pd.DataFrame, words: tuple[str, str]) -> dict[str, Any]:
+    """One row of the verdict table."""
+    bias, ratio = worst_bias(rows), worst_sd_ratio(rows)
+    return {
+        "method": method,
+        "estimand": facts.get("estimand", ""),
+        "grade": words[0],
+        "worst_bias": bias.value,
+        "worst_bias_parameter": bias.parameter,
+        "worst_sd_ratio": ratio.value,
+        "worst_sd_ratio_parameter": ratio.parameter,
+        "seconds": facts.get("seconds", float("nan")),
+        "speedup": facts.get("speedup", float("nan")),
+        "sentence": words[1],
+    }
