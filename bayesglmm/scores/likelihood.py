@@ -1,0 +1,119 @@
+"""Log-likelihood and auxiliaries of a fit with no random effects, summed in blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from bayesglmm.errors import MethodError
+from bayesglmm.families.base import BoundKernel
+from bayesglmm.links import get_link
+from bayesglmm.parameters import auxiliary_values
+from bayesglmm.problem import Problem
+
+Floats = NDArray[np.float64]
+
+_CHUNK = 65536
+#: Unconstrained auxiliaries beyond this are at infinity for all purposes (exp(16) is about nine million).
+PSI_LIMIT = 16.0
+
+
+def kernels(problem: Problem, eta: Floats) -> Iterator[tuple[BoundKernel, Floats]]:
+    """Bound kernels over blocks of rows with the linear predictor they are to be evaluated at.
+
+    A link for which the family has no closed form goes through the mean: the kernel of the family's default link
+    at that link's η of the same mean. The density is the same.
+    """
+    family, link = problem.family, problem.link
+    if family.kernel is None:
+        raise MethodError(f"{family.name} has no closed-form likelihood.")
+    factory = family.kernel(link.name)
+    transform: Callable[[Floats], Floats] = np.asarray
+    if factory is None:
+        usual = get_link(family.links[0])
+        factory = family.kernel(usual.name)
+        transform = lambda e: usual.eta(link.mean(e))  # noqa: E731
+    assert factory is not None
+    r, weights = problem.response, problem.design.weights
+    for start in range(0, problem.design.nobs, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        trials = None if r.trials is None else r.trials[part]
+        yield factory(r.y[part], trials, None if weights is None else weights[part]), transform(eta[part])
+
+
+def loglik_at(problem: Problem, eta: Floats, psi: Floats) -> float:
+    """Full log-likelihood at a linear predictor, shape (n,), and unconstrained auxiliaries."""
+    return float(sum(k.derivatives(e, psi).value.sum() for k, e in kernels(problem, eta)))
+
+
+def aux_score(problem: Problem, eta: Floats, psi: Floats) -> Floats:
+    """Derivative of the log-likelihood in the unconstrained auxiliaries, shape (n_aux,)."""
+    return np.sum([k.aux_derivatives(e, psi).value.sum(axis=-1) for k, e in kernels(problem, eta)], axis=0)
+
+
+def psi_for_scale(problem: Problem, phi: float) -> Floats:
+    """The auxiliary, unconstrained, at which the family's dispersion is φ; empty when it has none."""
+    family = problem.family
+    if not family.auxiliaries or family.dispersion is None or not phi > 0:
+        return np.zeros(len(family.auxiliaries))
+    dispersion = family.dispersion
+
+    def gap(psi: float) -> float:
+        return float(np.log(dispersion(auxiliary_values(problem, np.array([psi]))) / phi))
+
+    # every dispersion in use is a power of the auxiliary, so that the gap is a line and one secant step is exact
+    low, high = gap(0.0), gap(1.0)
+    guess = low / (low - high)
+    return np.array([optimize.newton(gap, guess, tol=1e-15) if abs(gap(guess)) > 1e-12 else guess])
+
+
+def maximise_auxiliary(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floats, bool]:
+    """Maximum-likelihood auxiliary at a fixed linear predictor.
+
+    Parameters
+    ----------
+    problem : Problem
+        With exactly one auxiliary that enters the variance (the θ of a negative binomial).
+    eta : ndarray, shape (n,)
+        Linear predictor.
+    psi : ndarray, shape (1,)
+        Where to start, unconstrained.
+
+    Returns
+    -------
+    psi : ndarray, shape (1,)
+        The maximiser.
+    interior : bool
+        False when the likelihood keeps rising to the edge (a negative binomial without overdispersion).
+    """
+
+    def score(value: float) -> float:
+        return float(aux_score(problem, eta, np.array([value]))[0])
+
+    low = high = float(psi[0])
+    step = 0.5
+    while score(low) < 0 and low > -PSI_LIMIT:
+        low -= step
+        step *= 2.0
+    step = 0.5
+    while score(high) > 0 and high < PSI_LIMIT:
+        high += step
+        step *= 2.0
+    low, high = max(low, -PSI_LIMIT), min(high, PSI_LIMIT)
+    if score(high) > 0:
+        return np.array([PSI_LIMIT]), False
+    if score(low) < 0:
+        return np.array([-PSI_LIMIT]), False
+    if low == high:
+        return np.array([low]), True
+    return np.array([optimize.brentq(score, low, high, xtol=1e-13, rtol=8.9e-16)]), True
+
+
+def auxiliary_information(problem: Problem, eta: Floats, psi: Floats, h: float = 1e-4) -> float:
+    """Observed information of a single unconstrained auxiliary at a fixed linear predictor, by central difference."""
+    up, down = (float(aux_score(problem, eta, psi + s)[0]) for s in (h, -h))
+    up2, down2 = (float(aux_score(problem, eta, psi + s)[0]) for s in (2 * h, -2 * h))
+    return -((8 * (up - down) - (up2 - down2)) / (12 * h))

@@ -1,0 +1,81 @@
+"""Rows in blocks: the one shape in which estimating equations read data, in memory or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.problem import Problem
+
+Floats = NDArray[np.float64]
+
+#: Rows per block: a block of 50 columns stays in a core's cache.
+BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of rows.
+
+    Parameters
+    ----------
+    X : ndarray, shape (m, p)
+        Fixed-effects columns.
+    y : ndarray, shape (m,)
+        Response on the scale of the mean (a proportion when there are trials).
+    w : ndarray, shape (m,)
+        Case weights: prior weights × trials.
+    offset : ndarray, shape (m,)
+        Known part of the linear predictor.
+    """
+
+    X: Floats
+    y: Floats
+    w: Floats
+    offset: Floats
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Something that yields its rows block by block, as often as asked.
+
+    Parameters
+    ----------
+    blocks : callable
+        () → iterator of :class:`Rows`; every call starts from the first row.
+    columns : tuple of str
+        Names of the columns.
+    n : int or None
+        Number of rows, where it is known before the first pass.
+    """
+
+    blocks: Callable[[], Iterator[Rows]]
+    columns: tuple[str, ...]
+    n: int | None = None
+
+
+def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
+    """The rows of a problem in blocks of views and short temporaries.
+
+    Parameters
+    ----------
+    problem : Problem
+        Design and response in memory.
+    size : int
+        Rows per block.
+    """
+    d, r = problem.design, problem.response
+
+    def blocks() -> Iterator[Rows]:
+        for start in range(0, d.nobs, size):
+            part = slice(start, start + size)
+            y = r.y[part]
+            w = np.ones(len(y)) if d.weights is None else d.weights[part]
+            if r.trials is not None:
+                y, w = y / r.trials[part], w * r.trials[part]
+            yield Rows(d.X[part], y, w, d.offset[part])
+
+    return RowSource(blocks, d.columns, d.nobs)

@@ -1,0 +1,130 @@
+"""Working weights, working residuals and score contributions of a generalized linear model, on plain arrays.
+
+Everything estimating equations need of a row: with μ = g⁻¹(η), d = dμ/dη and Var(y) = φ V(μ) / w,
+
+    score contribution   s = w (y − μ) d / V(μ)          (∂Q/∂η, before division by φ)
+    working weight       W = w d² / V(μ)                  (expected −∂²Q/∂η²)
+    working residual     r = (y − μ) / d                  (so that s = W r)
+
+McCullagh & Nelder (1989), Generalized Linear Models, section 2.5; Wedderburn (1974) for quasi-likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.families.base import Family
+from bayesglmm.links import Link
+
+Floats = NDArray[np.float64]
+Aux = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Working:
+    """What a set of rows contributes at one linear predictor; every array has shape (n,).
+
+    Parameters
+    ----------
+    mu : ndarray
+        Mean.
+    slope : ndarray
+        dμ/dη.
+    variance : ndarray
+        V(μ), without φ and prior weights.
+    weight : ndarray
+        Working weight W ≥ 0.
+    residual : ndarray
+        Working residual (y − μ) / slope.
+    score : ndarray
+        Score contribution W × residual.
+    """
+
+    mu: Floats
+    slope: Floats
+    variance: Floats
+    weight: Floats
+    residual: Floats
+    score: Floats
+
+
+def working_quantities(family: Family, link: Link, eta: Floats, y: Floats, w: Floats, aux: Aux = ()) -> Working:
+    """Mean, working weight, working residual and score contribution of every row.
+
+    A row whose mean has reached the end of its range in floating point (V = 0 or a slope of zero, as for a fitted
+    probability of exactly one) carries no information: its weight and score are zero.
+
+    Parameters
+    ----------
+    family : Family
+        Gives the variance function.
+    link : Link
+        Gives mean and slope.
+    eta : ndarray, shape (n,)
+        Linear predictor.
+    y : ndarray, shape (n,)
+        Response on the scale of the mean.
+    w : ndarray, shape (n,)
+        Case weights (prior weights × trials).
+    aux : tuple of float
+        Auxiliaries of the family, natural scale.
+
+    Returns
+    -------
+    Working
+    """
+    with np.errstate(all="ignore"):
+        mu = link.mean(eta)
+        slope = link.slope(eta)
+        variance = family.variance(mu, aux)
+        ratio = slope / variance
+        weight = w * slope * ratio
+        residual = (y - mu) / slope
+        score = w * (y - mu) * ratio
+        ok = np.isfinite(weight) & np.isfinite(residual) & np.isfinite(score) & (variance > 0)
+    if not ok.all():
+        weight, residual, score = (np.where(ok, a, 0.0) for a in (weight, residual, score))
+    return Working(mu, slope, variance, weight, residual, score)
+
+
+def working_weights(family: Family, link: Link, eta: Floats, w: Floats, aux: Aux = ()) -> Floats:
+    """Working weights w (dμ/dη)² / V(μ), shape (n,); the response does not enter."""
+    mu = link.mean(eta)
+    return working_quantities(family, link, eta, mu, w, aux).weight
+
+
+def inside_domain(family: Family, link: Link, eta: Floats, y: Floats, work: Working) -> bool:
+    """Whether every mean lies in the family's range and every η in the link's domain.
+
+    A mean exactly at the end of its range is allowed where the response sits there too (a fitted probability of
+    one for a success).
+
+    Parameters
+    ----------
+    family, link : Family, Link
+        The model's.
+    eta, y : ndarray, shape (n,)
+        Linear predictor, and response on the mean's scale.
+    work : Working
+        Means and variances at `eta`.
+    """
+    low, high = family.mean_range
+    mu = work.mu
+    inner = (eta >= link.domain[0]) & (eta <= link.domain[1]) & (mu > low) & (mu < high) & (work.variance > 0)
+    return bool(np.all((inner & np.isfinite(mu)) | (mu == y)))
+
+
+def pearson_terms(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux = ()) -> Floats:
+    """Squared Pearson residuals w (y − μ)² / V(μ), shape (n,); zero where y = μ."""
+    with np.errstate(all="ignore"):
+        out = w * np.square(y - mu) / family.variance(mu, aux)
+    return np.where(y == mu, 0.0, out)
+
+
+def deviance_terms(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux = ()) -> Floats:
+    """Deviance contributions w d(y, μ) ≥ 0, shape (n,)."""
+    with np.errstate(all="ignore"):
+        return w * family.unit_deviance(y, mu, aux)
