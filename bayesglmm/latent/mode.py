@@ -1,0 +1,229 @@
+"""The mode of the random effects given the parameters: damped Newton on the penalised log-density.
+
+h(u) = Σ ℓ_i(η_i) − ½ u'Pu with η = fixed + Au. Every method that needs conditional modes comes here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.latent.blocks import NotPositiveDefiniteError
+
+if TYPE_CHECKING:
+    from bayesglmm.families.base import BoundKernel, Derivatives
+    from bayesglmm.latent.factor import Factor
+    from bayesglmm.latent.structure import Loadings
+
+Floats = NDArray[np.float64]
+
+#: Newton decrement at which the mode is found. The error of log|H| is of first order in it, so it is tight.
+TOLERANCE = 1e-10
+MAX_ITERATIONS = 200
+MAX_HALVINGS = 40
+
+
+@dataclass(frozen=True)
+class Point:
+    """Everything about h at one u."""
+
+    u: Floats
+    eta: Floats
+    derivatives: Derivatives
+    gradient: Floats
+    value: float
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A conditional mode and the factor of the observed information there.
+
+    Parameters
+    ----------
+    u, eta : ndarray, shape (m,), (n,)
+        The mode and the linear predictor at it.
+    derivatives : Derivatives
+        Log-density per row and its η-derivatives at the mode.
+    factor : Factor or None
+        H = A'WA + P with the observed W = −ℓ''; None when the search failed.
+    value : float
+        h(û).
+    decrement : float
+        Newton decrement: distance to the mode in standard deviations.
+    iterations : int
+        Newton steps taken.
+    message : str
+        Empty when the mode was found; otherwise why not.
+    """
+
+    u: Floats
+    eta: Floats
+    derivatives: Derivatives
+    factor: Factor | None
+    value: float
+    decrement: float
+    iterations: int
+    message: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether this is a strict local maximum."""
+        return not self.message
+
+
+@dataclass(frozen=True)
+class Inner:
+    """h and its derivatives, at fixed parameters.
+
+    Parameters
+    ----------
+    loadings : Loadings
+        A at the Λ in question.
+    kernel : BoundKernel
+        The log-density.
+    fixed : ndarray, shape (n,)
+        Xβ + offset.
+    psi : ndarray, shape (n_aux,)
+        Unconstrained auxiliaries.
+    """
+
+    loadings: Loadings
+    kernel: BoundKernel
+    fixed: Floats
+    psi: Floats
+
+    def at(self, u: Floats) -> Point:
+        """Evaluate h at u."""
+        eta = self.fixed + self.loadings.expand(u)
+        d = self.kernel.derivatives(eta, self.psi)
+        pull = self.loadings.structure.penalty(u)
+        value = float(d.value.sum() - 0.5 * (u @ pull))
+        return Point(u, eta, d, self.loadings.collect(d.d1) - pull, value)
+
+    def factor(self, point: Point) -> tuple[Factor, bool]:
+        """Factor for a Newton step, and whether it is the observed information (else the expected one)."""
+        try:
+            return self.loadings.factorize(-point.derivatives.d2), True
+        except NotPositiveDefiniteError:
+            weights = self.kernel.expected_weight(point.eta, self.psi)
+            return self.loadings.factorize(np.maximum(weights, 0.0)), False
+
+
+def find_mode(loadings: Loadings, kernel: BoundKernel, fixed: Floats, psi: Floats, start: Floats | None = None) -> Mode:
+    """Maximise h over u.
+
+    Parameters
+    ----------
+    loadings : Loadings
+        A at the Λ in question.
+    kernel : BoundKernel
+        The log-density.
+    fixed : ndarray, shape (n,)
+        Xβ + offset.
+    psi : ndarray, shape (n_aux,)
+        Unconstrained auxiliaries.
+    start : ndarray, shape (m,), optional
+        Where to begin; zero when left out, or when h is not finite there.
+
+    Returns
+    -------
+    Mode
+        With `found` False, and a message, when no strict maximum was reached.
+    """
+    inner = Inner(loadings, kernel, fixed, psi)
+    zero = np.zeros(loadings.structure.m)
+    point = inner.at(zero if start is None else start)
+    if not _usable(point) and start is not None:
+        point = inner.at(zero)
+    if not _usable(point):
+        return _failed(point, 0, "the log-density is not finite at zero random effects")
+    try:
+        return _newton(inner, point)
+    except NotPositiveDefiniteError:
+        return _failed(point, 0, "the information of the random effects is not finite")
+
+
+def _newton(inner: Inner, point: Point) -> Mode:
+    chords = 3 if inner.loadings.structure.plan.size else 1
+    for iteration in range(MAX_ITERATIONS):
+        factor, observed = inner.factor(point)
+        step = factor.solve(point.gradient)
+        decrement = _decrement(point, step)
+        if decrement <= TOLERANCE:
+            if observed:
+                return _mode(point, factor, decrement, iteration)
+            return _failed(point, iteration, "the observed information is not positive definite at the mode")
+        moved = line_search(inner, point, step, decrement)
+        if moved is None:
+            return _stalled(point, factor, observed, decrement, iteration)
+        if observed:
+            point, done = _chord(inner, factor, moved, decrement, chords)
+            if done:
+                return _finish(inner, point, factor, iteration + 1)
+        else:
+            point = moved
+    return _failed(point, MAX_ITERATIONS, f"no mode within {MAX_ITERATIONS} Newton steps")
+
+
+def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: int) -> tuple[Point, bool]:
+    """Finish with the factor at hand when a few steps with it reach the tolerance; else leave the point as it is."""
+    step = factor.solve(point.gradient)
+    decrement = _decrement(point, step)
+    while decrement > TOLERANCE:
+        rate = decrement / before
+        if not rate < 0.1 or decrement * rate**chords > TOLERANCE:
+            return point, False
+        moved = inner.at(point.u + step)
+        if not _usable(moved):
+            return point, False
+        step = factor.solve(moved.gradient)
+        point, before, decrement = moved, decrement, _decrement(moved, step)
+        chords -= 1
+    return point, True
+
+
+def _finish(inner: Inner, point: Point, factor: Factor, iterations: int) -> Mode:
+    decrement = _decrement(point, factor.solve(point.gradient))
+    try:
+        final = inner.loadings.factorize(-point.derivatives.d2)
+    except NotPositiveDefiniteError:
+        return _failed(point, iterations, "the observed information is not positive definite at the mode")
+    return _mode(point, final, decrement, iterations)
+
+
+def line_search(inner: Inner, point: Point, step: Floats, decrement: float) -> Point | None:
+    """Backtrack until h has risen by a fraction of what the gradient promises; None when it cannot rise."""
+    t = 1.0
+    slack = 1e-13 * (1.0 + float(np.abs(point.derivatives.value).sum()))
+    for _ in range(MAX_HALVINGS):
+        moved = inner.at(point.u + t * step)
+        if _usable(moved) and moved.value >= point.value + 1e-4 * t * decrement**2 - slack:
+            return moved
+        t *= 0.5
+    return None
+
+
+def _stalled(point: Point, factor: Factor, observed: bool, decrement: float, iterations: int) -> Mode:
+    """Nothing rises any more: the mode to rounding, or a failure."""
+    if observed and decrement < 1e-6:
+        return _mode(point, factor, decrement, iterations)
+    return _failed(point, iterations, f"the line search stalled at a Newton decrement of {decrement:.1e}")
+
+
+def _usable(point: Point) -> bool:
+    return bool(np.isfinite(point.value) and np.all(np.isfinite(point.gradient)))
+
+
+def _decrement(point: Point, step: Floats) -> float:
+    return float(np.sqrt(max(point.gradient @ step, 0.0)))
+
+
+def _mode(point: Point, factor: Factor, decrement: float, iterations: int) -> Mode:
+    return Mode(point.u, point.eta, point.derivatives, factor, point.value, decrement, iterations)
+
+
+def _failed(point: Point, iterations: int, message: str) -> Mode:
+    return Mode(point.u, point.eta, point.derivatives, None, point.value, np.inf, iterations, message)

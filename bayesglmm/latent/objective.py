@@ -1,0 +1,168 @@
+"""The log marginal likelihood of a problem and its exact gradient, in (β, natural θ, ψ)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.latent.laplace import gradient, laplace_sums, laplace_value
+from bayesglmm.latent.mode import Mode, find_mode
+from bayesglmm.latent.quadrature import check_nodes, quadrature_sums, quadrature_value
+from bayesglmm.latent.structure import Loadings, Structure, analyse
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance
+    from bayesglmm.families.base import BoundKernel
+    from bayesglmm.problem import Problem
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The log marginal likelihood at one point.
+
+    Parameters
+    ----------
+    value : float
+        With all constants; −inf when there is no conditional mode.
+    beta, theta, psi : ndarray
+        Its gradient, θ in natural coordinates; empty when it was not asked for.
+    mode : Mode
+        The conditional modes there.
+    """
+
+    value: float
+    beta: Floats
+    theta: Floats
+    psi: Floats
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A problem made ready for repeated evaluation.
+
+    Rows are sorted by the level of the largest grouping factor: its levels are then contiguous in memory.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Fixed-effects matrix.
+    offset : ndarray, shape (n,)
+        Known part of η.
+    kernel : BoundKernel
+        The log-density.
+    structure : Structure
+        The random part.
+    covariance : tuple of BlockCovariance
+        One per grouping factor.
+    nodes : int
+        Quadrature nodes per dimension; 1 is Laplace.
+    order : ndarray of int64, shape (n,)
+        Position in the original data of every row here.
+    """
+
+    X: Floats
+    offset: Floats
+    kernel: BoundKernel
+    structure: Structure
+    covariance: tuple[BlockCovariance, ...]
+    nodes: int
+    order: Ints
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each grouping factor's parameters stand in θ."""
+        ends = np.cumsum([0, *(c.n_params for c in self.covariance)])
+        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:]))
+
+    def loadings(self, theta: Floats) -> Loadings:
+        """A = ZΛ(θ)."""
+        return self.structure.at(self.lambdas(theta))
+
+    def lambdas(self, theta: Floats) -> tuple[Floats, ...]:
+        """Λ of every grouping factor."""
+        return tuple(c.factor(theta[s]) for c, s in zip(self.covariance, self.slices))
+
+    def evaluate(
+        self, beta: Floats, theta: Floats, psi: Floats, start: Floats | None = None, *, with_gradient: bool = True
+    ) -> Evaluation:
+        """Log marginal likelihood (and gradient) at a point.
+
+        Parameters
+        ----------
+        beta, theta, psi : ndarray
+            Coefficients, natural covariance parameters, unconstrained auxiliaries.
+        start : ndarray, shape (m,), optional
+            Where to start looking for the conditional modes.
+        with_gradient : bool
+            Whether to compute the gradient.
+        """
+        fixed = self.offset + self.X @ beta
+        with np.errstate(all="ignore"):
+            mode = find_mode(self.loadings(theta), self.kernel, fixed, psi, start)
+            if not mode.found:
+                return _nowhere(mode)
+            if not with_gradient:
+                value = laplace_value(mode) if self.nodes == 1 else self._quadrature_value(fixed, psi, mode)
+                return replace(_nowhere(mode), value=value)
+            if self.nodes == 1:
+                sums = laplace_sums(self.kernel, psi, mode)
+            else:
+                sums = quadrature_sums(self.kernel, fixed, psi, mode, self.nodes)
+            g = gradient(self.kernel, psi, self.X, mode, sums)
+        g_theta = [c.pullback(theta[s], G) for c, s, G in zip(self.covariance, self.slices, g.lambdas)]
+        return Evaluation(sums.value, g.beta, np.concatenate([*g_theta, np.empty(0)]), g.psi, mode)
+
+    def _quadrature_value(self, fixed: Floats, psi: Floats, mode: Mode) -> float:
+        return quadrature_value(self.kernel, fixed, psi, mode, self.nodes)
+
+
+def _nowhere(mode: Mode) -> Evaluation:
+    empty = np.empty(0)
+    return Evaluation(-np.inf, empty, empty, empty, mode)
+
+
+def make_objective(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Objective:
+    """Sort the rows, analyse the structure, bind the kernel.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    nodes : int
+        Quadrature nodes per dimension.
+    kernel : {"auto", "graph"}
+        Which kernel to use.
+
+    Raises
+    ------
+    MethodError
+        When `nodes` cannot be used with this model.
+    """
+    design = problem.design
+    order = _row_order(design.blocks)
+    bound = problem.kernel(kernel)
+    X, offset, blocks = design.X, design.offset, design.blocks
+    if order is None:
+        order = np.arange(design.nobs)
+    else:
+        X, offset, bound = X[order], offset[order], bound.subset(order)
+        blocks = tuple(replace(b, codes=b.codes[order], z=b.z[order]) for b in blocks)
+    structure = analyse(blocks, problem.covariance, design.nobs)
+    check_nodes(structure, nodes)
+    return Objective(np.ascontiguousarray(X), offset, bound, structure, problem.covariance, int(nodes), order)
+
+
+def _row_order(blocks: Sequence) -> Ints | None:
+    """A stable order by the largest factor's level, or None when the rows have it."""
+    if not blocks:
+        return None
+    codes = max(blocks, key=lambda b: len(b.levels) * b.z.shape[1]).codes
+    return None if np.all(codes[1:] >= codes[:-1]) else np.argsort(codes, kind="stable")
