@@ -29,11 +29,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Coordinate:
-    """How one entry of θ may move: a ``"scale"`` (> 0), ``"free"``, or an ``"interval"`` (low, high)."""
+    """How one entry of θ may move: a ``"scale"`` (> 0), ``"free"``, or an ``"interval"`` (low, high).
+
+    A scale is `even` when changing its sign is the same as changing the signs of u: the likelihood then goes on
+    smoothly through zero. Where it is not (the sds of ``cs``) zero is an edge, and optimisers take its logarithm.
+    """
 
     kind: str
     low: float = -np.inf
     high: float = np.inf
+    even: bool = True
+
+    def logged(self, log_scales: bool) -> bool:
+        """Whether its working coordinate is its logarithm."""
+        return self.kind == "scale" and (log_scales or not self.even)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Form:
         (theta, q, G) → gradient in θ, where G holds ∂f/∂Λ on the lower triangle.
     from_sd_corr : callable
         (sd, corr) → θ; the inverse of Λ → (sds, correlations) where the form can express them.
+    canonical : callable
+        (theta, q) → the θ with non-negative scales that means the same covariance.
     """
 
     name: str
@@ -59,6 +70,7 @@ class Form:
     factor: Callable[[Floats, int], Floats]
     pullback: Callable[[Floats, int, Floats], Floats]
     from_sd_corr: Callable[[Floats, Floats], Floats]
+    canonical: Callable[[Floats, int], Floats]
 
 
 SCALE = Coordinate("scale")
@@ -92,6 +104,11 @@ def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
     return (sd[:, None] * L)[np.tril_indices(q)]
 
 
+def _unstructured_canonical(theta: Floats, q: int) -> Floats:
+    L = _unstructured_factor(theta, q)
+    return (L * np.where(np.diag(L) < 0, -1.0, 1.0))[np.tril_indices(q)]
+
+
 # --- diagonal ------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +128,7 @@ def _correlated(
     """Form with Λ = diag(sd) chol R(ρ); `correlation` gives R and dR/dρ."""
 
     def coordinates(q: int) -> tuple[Coordinate, ...]:
-        scales = (SCALE,) * (1 if one_sd else q)
+        scales = (SCALE,) if one_sd else (Coordinate("scale", even=q == 1),) * q
         return scales if q == 1 else (*scales, Coordinate("interval", low(q), 1.0))
 
     def split(theta: Floats, q: int) -> tuple[Floats, float]:
@@ -140,7 +157,11 @@ def _correlated(
         sds = np.array([np.sqrt(np.mean(np.square(sd)))]) if one_sd else np.array(sd, dtype=float)
         return sds if len(sd) == 1 else np.append(sds, np.diag(corr, -1).mean())
 
-    return Form(name, coordinates, factor, pullback, from_sd_corr)
+    def canonical(theta: Floats, q: int) -> Floats:
+        sd, _ = split(theta, q)
+        return np.concatenate([np.abs(theta[:1] if one_sd else sd), theta[1 if one_sd else q :]])
+
+    return Form(name, coordinates, factor, pullback, from_sd_corr, canonical)
 
 
 def _exchangeable(rho: float, q: int) -> tuple[Floats, Floats]:
@@ -162,6 +183,7 @@ FORMS: dict[str, Form] = {
             _unstructured_factor,
             _unstructured_pullback,
             _unstructured_from,
+            _unstructured_canonical,
         ),
         Form(
             "diagonal",
@@ -169,6 +191,7 @@ FORMS: dict[str, Form] = {
             lambda theta, q: np.diag(theta),
             lambda theta, q, G: np.diag(G).copy(),
             _diagonal_from,
+            lambda theta, q: np.abs(theta),
         ),
         _correlated("cs", _exchangeable, lambda q: -1.0 / (q - 1), one_sd=False),
         _correlated("ar1", _autoregressive, lambda q: -1.0, one_sd=True),
@@ -263,11 +286,16 @@ class BlockCovariance:
         ]
         return np.concatenate(parts)
 
+    def canonical(self, theta: Floats) -> Floats:
+        """The θ with non-negative scales that means the same covariance."""
+        parts = [f.canonical(theta[s], t.size) for t, f, s in zip(self.terms, self.forms, self.slices)]
+        return np.concatenate(parts)
+
     def to_working(self, theta: Floats, log_scales: bool) -> Floats:
         """Working coordinates of natural θ; `log_scales` for a posterior, not for maximum likelihood."""
         out = np.array(theta, dtype=float)
         for k, c in enumerate(self.coordinates):
-            if c.kind == "scale" and log_scales:
+            if c.logged(log_scales):
                 out[k] = np.log(out[k])
             elif c.kind == "interval":
                 out[k] = np.log(out[k] - c.low) - np.log(c.high - out[k])
@@ -277,7 +305,7 @@ class BlockCovariance:
         """Natural θ of working coordinates."""
         out = np.array(work, dtype=float)
         for k, c in enumerate(self.coordinates):
-            if c.kind == "scale" and log_scales:
+            if c.logged(log_scales):
                 out[k] = np.exp(out[k])
             elif c.kind == "interval":
                 out[k] = c.low + (c.high - c.low) / (1.0 + np.exp(-out[k]))
@@ -287,7 +315,7 @@ class BlockCovariance:
         """dθ/dw, elementwise: the Jacobian of :meth:`from_working` is diagonal."""
         out = np.ones(self.n_params)
         for k, c in enumerate(self.coordinates):
-            if c.kind == "scale" and log_scales:
+            if c.logged(log_scales):
                 out[k] = theta[k]
             elif c.kind == "interval":
                 out[k] = (theta[k] - c.low) * (c.high - theta[k]) / (c.high - c.low)
