@@ -1,0 +1,118 @@
+"""A result as an ArviZ DataTree: the one place where arrays get xarray labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm import names
+from bayesglmm.covariance import sd_corr
+from bayesglmm.links import get_link
+from bayesglmm.parameters import theta_slices
+from bayesglmm.problem import Problem
+from bayesglmm.result import Draws, Result
+
+Floats = NDArray[np.float64]
+
+
+def coords_dims(problem: Problem) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Coordinates and dimensions of every variable a fit of this problem can have (see ``bayesglmm.names``)."""
+    coords: dict[str, Any] = {
+        names.COEFFICIENT_DIM: list(problem.design.columns),
+        names.OBS_DIM: np.arange(problem.design.nobs),
+    }
+    dims: dict[str, list[str]] = {
+        names.COEFFICIENTS: [names.COEFFICIENT_DIM],
+        names.response_variable(problem.response.name): [names.OBS_DIM],
+    }
+    for block in problem.design.blocks:
+        group, level, column = block.group, names.level_dim(block.group), names.column_dim(block.group)
+        coords |= {level: list(block.levels), column: list(block.columns)}
+        dims[names.group_variable(group)] = [level, column]
+        dims[names.sd_variable(group)] = [column]
+        bis = names.column_dim_bis(group)
+        coords[bis] = list(block.columns)
+        dims[names.corr_variable(group)] = [column, bis]
+    return coords, dims
+
+
+def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
+    """Draws as the variables a user knows: coefficients, random effects, sds, correlations, auxiliaries."""
+    out: dict[str, Floats] = {names.COEFFICIENTS: draws.beta}
+    for k, (block, where) in enumerate(zip(problem.design.blocks, theta_slices(problem))):
+        covariance = problem.covariance[k]
+        flat = draws.theta[..., where].reshape(-1, covariance.n_params)
+        sd, corr = sd_corr(np.stack([covariance.factor(t) for t in flat]))
+        shape = draws.beta.shape[:2]
+        out[names.sd_variable(block.group)] = sd.reshape(*shape, -1)
+        if names.has_correlation(covariance):
+            out[names.corr_variable(block.group)] = corr.reshape(*shape, *corr.shape[-2:])
+        out[names.group_variable(block.group)] = draws.effects[k]
+    for j, auxiliary in enumerate(problem.family.auxiliaries):
+        out[auxiliary.name] = np.asarray(get_link(auxiliary.link).mean(draws.psi[..., j]))
+    return out
+
+
+def log_likelihood(problem: Problem, draws: Draws) -> Floats:
+    """Conditional log-likelihood of every row at every draw, shape (chains, draws, n)."""
+    kernel = problem.kernel()
+    design = problem.design
+    chains, count = draws.beta.shape[:2]
+    out = np.empty((chains, count, design.nobs))
+    for c in range(chains):
+        for d in range(count):
+            eta = design.X @ draws.beta[c, d] + design.offset
+            for block, effects in zip(design.blocks, draws.effects):
+                eta = eta + np.sum(block.z * effects[c, d][block.codes], axis=1)
+            out[c, d] = kernel.derivatives(eta, draws.psi[c, d]).value
+    return out
+
+
+def to_datatree(problem: Problem, result: Result) -> Any:
+    """Label a result for ArviZ.
+
+    Parameters
+    ----------
+    problem, result
+        The model and what was found; draws, where there are any, become the ``posterior`` group.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior``, ``log_likelihood`` and ``sample_stats`` for methods with draws; ``observed_data`` and ``fit``
+        (the point estimates) for every method.
+    """
+    import xarray as xr
+
+    coords, dims = coords_dims(problem)
+    response = names.response_variable(problem.response.name)
+    dims |= {"eta": [names.OBS_DIM], "trials": [names.OBS_DIM]}
+    fixed: dict[str, dict[str, Any]] = {
+        "observed_data": {response: problem.response.y},
+        "fit": {names.COEFFICIENTS: result.beta, "eta": result.eta},
+    }
+    if problem.response.trials is not None:
+        fixed["constant_data"] = {"trials": problem.response.trials}
+    sampled: dict[str, dict[str, Any]] = {}
+    if result.draws is not None:
+        sampled["posterior"] = posterior_variables(problem, result.draws)
+        sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
+        if result.draws.stats:
+            sampled["sample_stats"] = dict(result.draws.stats)
+    datasets = {name: _dataset(group, ["chain", "draw"], coords, dims) for name, group in sampled.items()}
+    datasets |= {name: _dataset(group, [], coords, dims) for name, group in fixed.items()}
+    tree = xr.DataTree.from_dict(datasets)
+    tree.attrs |= {"method": result.method, "estimand": result.estimand, "inference_library": "bayesglmm"}
+    return tree
+
+
+def _dataset(group: dict[str, Any], sample_dims: list[str], coords: dict[str, Any], dims: dict[str, list[str]]) -> Any:
+    import xarray as xr
+
+    variables = {name: ([*sample_dims, *dims.get(name, [])], np.asarray(value)) for name, value in group.items()}
+    used = {d for dimensions, _ in variables.values() for d in dimensions}
+    sizes = {d: k for dimensions, value in variables.values() for d, k in zip(dimensions, value.shape)}
+    labels = {d: coords[d] if d in coords else np.arange(sizes[d]) for d in used}
+    return xr.Dataset(variables, coords=labels)

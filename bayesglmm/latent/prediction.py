@@ -1,0 +1,83 @@
+"""Prediction-error variance of linear predictors: coefficients and random effects with their joint uncertainty."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.design.types import Design
+from bayesglmm.latent.factor import Factor
+from bayesglmm.latent.structure import analyse
+from bayesglmm.parameters import theta_slices
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+Floats = NDArray[np.float64]
+
+#: Right-hand sides solved at a time, so that memory stays m × CHUNK.
+CHUNK = 256
+
+
+def linear_predictor_variance(problem: Problem, result: Result, design: Design) -> Floats:
+    """Var(x'β̂ + a'û − x'β − a'u) per row of `design`.
+
+    With H = A'WA + P at the fit and K = H⁻¹A'WX, it is x̃'V x̃ + a'H⁻¹a with x̃ = x − K'a and V the covariance of
+    the coefficients (Henderson 1975, Biometrics 31, eq. 6-8; for a Laplace fit, the Gaussian approximation of the
+    joint posterior). Rows at a level that was not seen have the level's whole prior variance.
+
+    Parameters
+    ----------
+    problem, result
+        The fitted model.
+    design : Design
+        Rows to predict; the model's own design, or one made by ``rebind``.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,)
+    """
+    structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
+    lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
+    loadings = structure.at(lambdas)
+    weights = working_weights_at(problem, result)
+    factor = loadings.factorize(weights)
+    K = factor.solve(loadings.cross(weights, problem.design.X))
+    x = np.array(design.X)
+    unseen = np.zeros(design.nobs)
+    for layout, block, L in zip(structure.layouts, design.blocks, lambdas):
+        loading, seen = block.z @ L, block.codes >= 0
+        unseen += np.where(seen, 0.0, np.sum(loading**2, axis=1))
+        for c in range(layout.size):
+            x[seen] -= loading[seen, c, None] * K[layout.start + block.codes[seen] * layout.size + c]
+    quad = factor.row_quad if design is problem.design else _row_quad(factor, lambdas, design)
+    return np.einsum("ij,jk,ik->i", x, result.cov_beta, x) + quad + unseen
+
+
+def _row_quad(factor: Factor, lambdas: list[Floats], design: Design) -> Floats:
+    """a'H⁻¹a of new rows; entries at unseen levels are left out."""
+    layouts = factor.plan.structure.layouts
+    if len(layouts) == 1:
+        loading = np.where((design.blocks[0].codes >= 0)[:, None], design.blocks[0].z @ lambdas[0], 0.0)
+        own = factor.level_covariances[0][np.maximum(design.blocks[0].codes, 0)]
+        return np.einsum("ni,nij,nj->n", loading, own, loading)
+    out = np.empty(design.nobs)
+    for start in range(0, design.nobs, CHUNK):
+        rows = slice(start, min(start + CHUNK, design.nobs))
+        A = np.zeros((factor.plan.structure.m, rows.stop - start))
+        for layout, block, L in zip(layouts, design.blocks, lambdas):
+            loading, codes = block.z[rows] @ L, block.codes[rows]
+            seen = np.flatnonzero(codes >= 0)
+            for c in range(layout.size):
+                A[layout.start + codes[seen] * layout.size + c, seen] = loading[seen, c]
+        out[rows] = np.sum(A * factor.solve(A), axis=0)
+    return out
+
+
+def working_weights_at(problem: Problem, result: Result) -> Floats:
+    """Precision of each row's working response at the fit: −ℓ'' of a likelihood, μ'²w/(φV) otherwise."""
+    if not problem.family.quasi:
+        weights = -problem.kernel().derivatives(result.eta, result.psi).d2
+        if np.all(weights >= 0):
+            return weights
+    mu, slope = problem.link.mean(result.eta), problem.link.slope(result.eta)
+    return problem.case_weights * slope**2 / (result.scale * problem.family.variance(mu, ()))
