@@ -179,7 +179,7 @@ class ExpressionReader:
             whole = token.text.isdigit() and len(token.text) < 16
             return Constant(int(token.text) if whole else float(token.text), token.text, token.position)
         if token.kind == "string":
-            return Constant(token.text, _quote(token.text), token.position)
+            return Constant(token.text, repr(token.text), token.position)
         if token.kind == "quoted":
             return Name(token.text, token.position)
         if token.kind == "name":
@@ -232,11 +232,6 @@ class ExpressionReader:
         inner = [*arguments, *(value for _, value in keywords)]
         depth = 1 + max((argument.depth for argument in inner), default=0)
         return Call(function, tuple(arguments), tuple(keywords), start.position, depth)
-
-
-def _quote(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def render(node: Expr) -> str:

@@ -1,0 +1,258 @@
+"""Formula + table → Design, and the same columns again from new data."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.design.columns import Factor, Table, first_rows, missing, read_column, take
+from bayesglmm.design.evaluate import evaluate
+from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
+from bayesglmm.design.matrix import build_matrix
+from bayesglmm.design.rank import independent_columns
+from bayesglmm.design.response import build_response, check_constant_response, response_expressions
+from bayesglmm.design.rows import Rows, check_positive, read_rows
+from bayesglmm.design.types import Design, Floats, Response
+from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.formula import Formula, parse_formula
+from bayesglmm.formula.expressions import render
+from bayesglmm.formula.formula import column_names, term_factors
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What `rebind` needs of the data the design was built from.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Of the fixed part.
+    keep : ndarray of bool
+        Which of its columns are in X.
+    groups : tuple of GroupBinding
+        One per block.
+    levels : tuple of str or None
+        Levels of a categorical response.
+    arguments : dict
+        For weights, offset and exposure: the column's name or the number, None when there was none, True when an array
+        was given.
+    """
+
+    spec: Any
+    keep: NDArray[np.bool_]
+    groups: tuple[GroupBinding, ...]
+    levels: tuple[str, ...] | None
+    arguments: dict[str, str | float | bool | None]
+
+
+def build_design(
+    formula: Formula | str, data: Any, *, weights: Any = None, offset: Any = None, exposure: Any = None
+) -> Design:
+    """Apply a formula to a table.
+
+    Parameters
+    ----------
+    formula : Formula or str
+        What `parse_formula` gives, or its text.
+    data : table
+        pandas, polars or pyarrow table, or a dict of arrays.
+    weights, offset, exposure : str or array-like, shape (n,), optional
+        A column's name or the values. Weights are prior weights; the offset is added to the linear predictor, and so is
+        the logarithm of the exposure and every ``offset(...)`` of the formula.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    FormulaError
+        When the formula cannot be read.
+    DataError
+        When the table does not fit the formula; the message says which column and which rows.
+
+    Warns
+    -----
+    DataWarning
+        When rows with missing values, or columns that are linear combinations of others, are left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> data = pd.DataFrame({"y": [1.0, 2, 4, 3], "x": [0.0, 1, 2, 4], "g": ["a", "a", "b", "b"]})
+    >>> design = build_design("y ~ x + (1 | g)", data)
+    >>> design.columns, design.blocks[0].levels
+    (('Intercept', 'x'), ('a', 'b'))
+    """
+    formula = parse_formula(formula) if isinstance(formula, str) else formula
+    table = Table(data)
+    if table.nrows == 0:
+        raise DataError("The table has no rows.")
+    given = {"weights": weights, "offset": offset, "exposure": exposure}
+    rows = read_rows(table, _used(formula), _grouping(formula), given)
+    response = build_response(formula, rows.columns, rows.index)
+    if response is not None:
+        check_constant_response(response)
+    X, spec = build_matrix(formula.terms, rows.columns, rows.index)
+    names = tuple(spec.column_names)
+    keep = independent_columns(X)
+    aliased = tuple(name for name, kept in zip(names, keep) if not kept)
+    if aliased:
+        X = X[:, keep]
+        _warn_aliased(aliased)
+    _check_size(X)
+    blocks, groups = build_blocks(formula.random, rows.columns, rows.groups, rows.index)
+    levels = None if response is None else response.levels
+    binding = Binding(spec, keep, groups, levels, {name: _remember(value) for name, value in given.items()})
+    return Design(
+        formula=formula,
+        response=response,
+        X=X,
+        columns=tuple(name for name, kept in zip(names, keep) if kept),
+        aliased=aliased,
+        offset=_total_offset(formula, rows),
+        weights=_weights(rows),
+        blocks=blocks,
+        index=rows.index,
+        n_dropped=rows.n_dropped,
+        binding=binding,
+    )
+
+
+def rebind(
+    design: Design, newdata: Any, *, offset: Any = None, exposure: Any = None, require_response: bool = False
+) -> Design:
+    """Build the same columns from new data, with everything that was learned from the old.
+
+    Parameters
+    ----------
+    design : Design
+        From `build_design`.
+    newdata : table
+        As for `build_design`. A grouping factor may be absent: all its codes are then -1, as for unseen levels.
+    offset, exposure : str or array-like, optional
+        In place of those the design was built with; needed when those were arrays.
+    require_response : bool
+        Whether the response must be there, and rows where it is missing are dropped. Otherwise it is taken along when
+        it is there for every row in use.
+
+    Returns
+    -------
+    Design
+        With the columns of `design`; ``weights`` are taken along when they were a column that is there.
+
+    Raises
+    ------
+    DataError
+        For levels of fixed factors that were not seen, absent columns, or values that are not finite.
+    """
+    formula: Formula = design.formula
+    binding: Binding = design.binding
+    table = Table(newdata)
+    wanted = {"offset": offset, "exposure": exposure}
+    given = {name: _argument(name, binding.arguments[name], value) for name, value in wanted.items()}
+    weights = binding.arguments["weights"]
+    given["weights"] = weights if isinstance(weights, str) and weights in table else None
+    grouping = [name for name in _grouping(formula) if name in table]
+    rows = read_rows(table, _used(formula, with_response=require_response), grouping, given)
+    if require_response:
+        response = build_response(formula, rows.columns, rows.index, binding.levels)
+    else:
+        response = _response_if_complete(formula, table, rows, binding)
+    X, _ = build_matrix(formula.terms, rows.columns, rows.index, binding.spec)
+    return Design(
+        formula=formula,
+        response=response,
+        X=X if binding.keep.all() else X[:, binding.keep],
+        columns=design.columns,
+        aliased=design.aliased,
+        offset=_total_offset(formula, rows),
+        weights=_weights(rows),
+        blocks=tuple(rebind_block(group, rows.columns, rows.groups, rows.index) for group in binding.groups),
+        index=rows.index,
+        n_dropped=rows.n_dropped,
+        binding=binding,
+    )
+
+
+def _used(formula: Formula, with_response: bool = True) -> tuple[str, ...]:
+    """Columns used as numbers or factors."""
+    terms = [*formula.terms, *(term for bar in formula.random for term in bar.terms)]
+    left = response_expressions(formula) if with_response else []
+    return column_names([*left, *term_factors(terms), *formula.offsets])
+
+
+def _grouping(formula: Formula) -> tuple[str, ...]:
+    """Columns used as labels of groups."""
+    return tuple(dict.fromkeys(name for term in formula.random for name in term.factors))
+
+
+def _remember(value: Any) -> str | float | bool | None:
+    if value is None or isinstance(value, str):
+        return value
+    return float(value) if np.isscalar(value) else True
+
+
+def _argument(name: str, remembered: str | float | bool | None, given: Any) -> Any:
+    """Argument for new data: what is given, or the column or number of the old."""
+    if given is not None:
+        return given
+    if remembered is True:
+        raise DataError(f"The model was built with an array as {name}. Give {name}= for the new data.")
+    return remembered
+
+
+def _response_if_complete(formula: Formula, table: Table, rows: Rows, binding: Binding) -> Response | None:
+    """Take the response along when its columns are there and have no gap in the rows in use."""
+    names = column_names(response_expressions(formula))
+    if not names or not all(name in table for name in names):
+        return None
+    columns = {name: take(read_column(table.column(name), name), rows.kept) for name in names}
+    if any(missing(column).any() for column in columns.values()):
+        return None
+    return build_response(formula, columns, rows.index, binding.levels)
+
+
+def _total_offset(formula: Formula, rows: Rows) -> Floats:
+    """Add the offsets of the formula, the argument, and log(exposure)."""
+    total = np.zeros(len(rows.index))
+    for node in formula.offsets:
+        value = evaluate(node, rows.columns, {}, len(rows.index))
+        if isinstance(value, Factor) or np.ndim(value) != 1:
+            raise DataError(f"offset({render(node)}) is not a column of numbers.")
+        total += value
+    if "offset" in rows.arguments:
+        total += rows.arguments["offset"]
+    if "exposure" in rows.arguments:
+        check_positive(rows.arguments["exposure"], "exposure", rows.index)
+        total += np.log(rows.arguments["exposure"])
+    bad = ~np.isfinite(total)
+    if bad.any():
+        raise DataError(f"The offset is not a finite number in {first_rows(bad, rows.index)}. Correct or drop them.")
+    return total
+
+
+def _weights(rows: Rows) -> Floats | None:
+    weights = rows.arguments.get("weights")
+    if weights is not None:
+        check_positive(weights, "weights", rows.index)
+    return weights
+
+
+def _warn_aliased(aliased: tuple[str, ...]) -> None:
+    names = ", ".join(aliased[:10]) + (", …" if len(aliased) > 10 else "")
+    warnings.warn(
+        f"Not estimable and left out, because they are linear combinations of earlier columns: {names}.",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
+def _check_size(X: Floats) -> None:
+    n, p = X.shape
+    if n <= p:
+        raise DataError(f"{n} rows cannot determine {p} coefficients. Leave out terms, or bring more rows.")

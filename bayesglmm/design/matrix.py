@@ -1,0 +1,191 @@
+"""Model terms + columns → a matrix, through formulaic: full-rank coding, contrasts, and a spec kept for new data."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import ModelSpec, SimpleFormula
+from formulaic.errors import FactorEvaluationError, FormulaicError
+from formulaic.materializers.pandas import PandasMaterializer
+from formulaic.materializers.types import FactorValues
+from formulaic.parser.types import Factor as FormulaicFactor
+from formulaic.parser.types import Term
+from formulaic.transforms import contrasts as codings
+
+from bayesglmm.design.columns import Column, Factor, first_rows, labels, recode
+from bayesglmm.design.evaluate import evaluate
+from bayesglmm.design.types import Floats
+from bayesglmm.errors import BayesGLMMError, DataError
+from bayesglmm.formula import ModelTerm, factor_name
+from bayesglmm.formula.expressions import Expr
+
+MAX_COLUMNS = 5_000
+_ROWS_AT_ONCE = 4_096
+
+
+def build_matrix(
+    terms: Sequence[ModelTerm], columns: Mapping[str, Column], index: pd.Index, spec: ModelSpec | None = None
+) -> tuple[Floats, ModelSpec]:
+    """Build the columns of model terms.
+
+    Parameters
+    ----------
+    terms : sequence of ModelTerm
+        The terms, in order.
+    columns : mapping of str to ndarray or Factor
+        The table, without missing values.
+    index : pandas Index
+        Labels of the rows, for errors.
+    spec : ModelSpec, optional
+        From an earlier call: build the same columns from new data.
+
+    Returns
+    -------
+    matrix : ndarray, shape (n, p)
+    spec : ModelSpec
+        Its ``column_names`` are the names of the columns.
+
+    Raises
+    ------
+    DataError
+        For values that are not finite, levels that were not seen, or more than `MAX_COLUMNS` columns.
+    """
+    nodes = {factor_name(factor): factor for term in terms for factor in term.factors}
+    if spec is None:
+        formula = SimpleFormula([_formulaic_term(term) for term in terms], _ordering="none")
+        spec = ModelSpec(formula=formula, na_action="ignore", output="numpy")
+    try:
+        matrix = _Materializer(columns, nodes, index).get_model_matrix(spec)
+    except FactorEvaluationError as error:
+        if isinstance(error.__cause__, BayesGLMMError):
+            raise error.__cause__ from None
+        raise DataError(f"The design matrix cannot be built: {error}") from error
+    except FormulaicError as error:
+        raise DataError(f"The design matrix cannot be built: {error}") from error
+    return matrix.__wrapped__, matrix.model_spec
+
+
+def _formulaic_term(term: ModelTerm) -> Term:
+    if not term.factors:
+        return Term([FormulaicFactor("1", eval_method="literal")])
+    return Term([FormulaicFactor(factor_name(factor), eval_method="python") for factor in term.factors])
+
+
+class _Materializer(PandasMaterializer):
+    """formulaic's materializer with our evaluation, our coding of factors and one copy of the data.
+
+    It has no ``REGISTER_NAME`` of its own: nothing outside this module can come upon it.
+    """
+
+    # The base class wants its own decorator on methods that replace its; these go without.
+    INTERFACE_SKIPPED_NAMES = frozenset(
+        {"_init", "nrows", "_evaluate", "_encode_constant", "_get_columns_for_term", "_combine_columns"}
+    )
+
+    def __init__(self, columns: Mapping[str, Column], nodes: Mapping[str, Expr], index: pd.Index) -> None:
+        self._columns = columns
+        self._nodes = nodes
+        self._index = index
+        super().__init__({})
+
+    def _init(self) -> None:
+        pass
+
+    @property
+    def nrows(self) -> int:
+        return len(self._index)
+
+    def _evaluate(self, expr: str, metadata: Any, spec: ModelSpec) -> tuple[Any, set[Any]]:
+        value = evaluate(self._nodes[expr], self._columns, spec.transform_state, self.nrows)
+        if isinstance(value, Factor):
+            return FactorValues(value, kind="categorical", spans_intercept=True, encoder=self._encoder(expr)), set()
+        raw = np.asarray(value.__wrapped__ if isinstance(value, FactorValues) else value)
+        bad = ~np.isfinite(raw) if raw.ndim == 1 else ~np.isfinite(raw).all(axis=1)
+        if bad.any():
+            raise DataError(f"{expr} is not a finite number in {first_rows(bad, self._index)}. Correct or drop them.")
+        return value, set()
+
+    def _encoder(self, expr: str) -> Any:
+        def encode(values: Any, reduced_rank: bool, encoder_state: dict[str, Any], **_: Any) -> FactorValues:
+            return _encode(values.__wrapped__, expr, reduced_rank, encoder_state)
+
+        return encode
+
+    def _encode_constant(self, value: Any, *_: Any) -> Any:
+        return np.broadcast_to(np.float64(value), (self.nrows,))
+
+    def _get_columns_for_term(self, factors: list[dict[str, Any]], spec: ModelSpec, scale: float = 1) -> dict[str, Any]:
+        """Multiply factors row by row; the first factor's levels change fastest, as in R."""
+        out: dict[str, Any] = {}
+        count = math.prod(len(factor) for factor in factors)
+        if count > MAX_COLUMNS:
+            raise DataError(_too_many(":".join(next(iter(factor)) for factor in factors), count))
+        for product in itertools.product(*(list(factor.items()) for factor in reversed(factors))):
+            name = ":".join(name for name, _ in reversed(product))
+            values = [np.asarray(values) for _, values in reversed(product)]
+            out[name] = reduce(np.multiply, values) * scale if scale != 1 else reduce(np.multiply, values)
+        return out
+
+    def _combine_columns(self, cols: Sequence[tuple[str, Any]], spec: ModelSpec, drop_rows: Sequence[int]) -> Any:
+        """Fill the matrix a few thousand rows at a time, so that its rows stay in cache while they are written."""
+        matrix = np.empty((self.nrows, len(cols)))
+        for start in range(0, self.nrows if cols else 0, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            np.stack([values[rows] for _, values in cols], axis=1, out=matrix[rows], casting="unsafe")
+        return matrix
+
+
+def _too_many(name: str, count: int) -> str:
+    return (
+        f"{name!r} and its like would be {count} columns of the design matrix; at most {MAX_COLUMNS} are built. "
+        "A factor of so many levels is usually a grouping factor: (1 | g)."
+    )
+
+
+def _encode(factor: Factor, name: str, reduced: bool, state: dict[str, Any]) -> FactorValues:
+    """Code a factor's levels as columns, by the levels it had when the model was built."""
+    if "levels" not in state:
+        if len(factor.levels) < 2:
+            raise DataError(f"{name} has one level only ({factor.levels[0]!r}). Leave it out of the formula.")
+        if len(factor.levels) > MAX_COLUMNS:
+            raise DataError(_too_many(name, len(factor.levels)))
+        state["levels"] = factor.levels
+    levels: tuple[str, ...] = state["levels"]
+    codes = recode(factor, levels)
+    if (codes < 0).any():
+        unseen = [level for level in factor.levels if level not in levels]
+        shown = ", ".join(unseen[:10]) + (", …" if len(unseen) > 10 else "")
+        raise DataError(f"{name} has levels the model was not built with: {shown}. It knows {', '.join(levels[:50])}.")
+    kind, reference = factor.contrast or ("treatment", None)
+    coding = _coding(kind, reference, levels, name)
+    fields = coding.get_coding_column_names(levels, reduced_rank=reduced)
+    if not reduced or kind in ("treatment", "sas"):
+        position = {level: code for code, level in enumerate(levels)}
+        columns = {field: codes == position[field] for field in fields}
+    else:
+        matrix = np.asarray(coding.get_coding_matrix(levels, reduced_rank=True), dtype=float)
+        columns = {field: matrix[codes, j] for j, field in enumerate(fields)}
+    form = coding.get_factor_format(levels, reduced_rank=reduced)
+    return FactorValues(columns, kind="categorical", spans_intercept=not reduced, format=form, encoded=True)
+
+
+def _coding(kind: str, reference: Any, levels: tuple[str, ...], name: str) -> Any:
+    if kind == "treatment" and reference is not None:
+        (base,) = labels([reference])
+        if base not in levels:
+            raise DataError(f"{name}: the reference level {base!r} does not occur. There are {', '.join(levels[:50])}.")
+        return codings.TreatmentContrasts(base=base)
+    return {
+        "treatment": codings.TreatmentContrasts,
+        "sas": codings.SASContrasts,
+        "sum": codings.SumContrasts,
+        "helmert": codings.HelmertContrasts,
+        "poly": codings.PolyContrasts,
+        "diff": codings.DiffContrasts,
+    }[kind]()

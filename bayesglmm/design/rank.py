@@ -1,0 +1,80 @@
+"""Which columns of the fixed-effects matrix are linear combinations of earlier ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.design.types import Floats
+
+TOLERANCE = 1e-7
+_CLEAR = 1e-4
+_ROWS_AT_ONCE = 16_384
+
+
+def independent_columns(X: Floats) -> NDArray[np.bool_]:
+    """Find the columns that add to the span of those before them.
+
+    A column is dependent when what earlier columns leave of it is shorter than `TOLERANCE` times the column itself:
+    the rule of R's ``lm`` and ``glm`` (LINPACK's ``dqrdc2`` with its limited pivoting), which keeps the earliest columns.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+
+    Returns
+    -------
+    ndarray of bool, shape (p,)
+        False for columns to leave out.
+
+    Notes
+    -----
+    A Cholesky factor of the scaled cross-products decides the clear cases: its pivots are squared relative residuals
+    and are good to about 1e-13, so a smallest one above 1e-8 leaves no doubt. Otherwise the triangular factor of X is
+    found block by block (TSQR: Demmel, Grigori, Hoemmen and Langou 2012, SIAM J. Sci. Comput. 34, A206-A239), with no
+    copy of X, and the rule is applied to its columns, which have the same dependencies.
+    """
+    p = X.shape[1]
+    if p == 0:
+        return np.ones(0, dtype=bool)
+    G = X.T @ X
+    scale = np.sqrt(np.diagonal(G))
+    if np.isfinite(scale).all() and (scale > 0).all():
+        try:
+            pivots = np.diagonal(np.linalg.cholesky(G / np.outer(scale, scale)))
+        except np.linalg.LinAlgError:
+            pivots = np.zeros(p)
+        if pivots.min() > _CLEAR:
+            return np.ones(p, dtype=bool)
+    return _limited_pivoting(_triangular_factor(X))
+
+
+def _triangular_factor(X: Floats) -> Floats:
+    """R of X = QR for columns scaled to length about one."""
+    scale = np.abs(X).max(axis=0)
+    scale[scale == 0] = 1.0
+    R = np.empty((0, X.shape[1]))
+    for start in range(0, X.shape[0], _ROWS_AT_ONCE):
+        R = np.linalg.qr(np.vstack([R, X[start : start + _ROWS_AT_ONCE] / scale]), mode="r")
+    return R
+
+
+def _limited_pivoting(R: Floats) -> NDArray[np.bool_]:
+    """Gram-Schmidt, twice for accuracy, from the left, leaving out what adds nothing."""
+    p = R.shape[1]
+    keep = np.zeros(p, dtype=bool)
+    Q = np.empty((R.shape[0], min(R.shape)))
+    rank = 0
+    for j in range(p):
+        length = np.linalg.norm(R[:, j])
+        if length == 0 or rank == Q.shape[1]:
+            continue
+        v = R[:, j] / length
+        for _ in range(2):
+            v = v - Q[:, :rank] @ (Q[:, :rank].T @ v)
+        rest = np.linalg.norm(v)
+        if rest >= TOLERANCE:
+            Q[:, rank] = v / rest
+            keep[j] = True
+            rank += 1
+    return keep
