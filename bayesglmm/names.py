@@ -57,9 +57,9 @@ def corr_variable(group: str) -> str:
     return f"{safe(group)}.corr"
 
 
-def part_variable(group: str, term: int, part: str) -> str:
-    """A free variable of the graph behind one term's sds or correlation, e.g. ``"herd.chol1"``."""
-    return f"{safe(group)}.{part}{term + 1}"
+def part_variable(group: str, part: str, term: int, n_terms: int) -> str:
+    """A free variable of the graph behind a term's sds or correlation: ``"herd.chol"``, numbered if need be."""
+    return f"{safe(group)}.{part}{term + 1 if n_terms > 1 else ''}"
 
 
 def level_dim(group: str) -> str:

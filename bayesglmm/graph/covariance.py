@@ -1,0 +1,140 @@
+"""Covariance forms as PyMC graphs: from a term's priors to its factor Λ, named as :mod:`bayesglmm.names` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from bayesglmm import names
+from bayesglmm.covariance import BlockCovariance
+from bayesglmm.design.types import RandomBlock
+from bayesglmm.errors import MethodError
+from bayesglmm.graph.priors import scalar, scales_distribution, vector
+from bayesglmm.priors import TermPriors
+
+
+class TermFactor(NamedTuple):
+    """A term's sds (q,) and the lower-triangular factor C (q, q) of its correlations, None for the identity."""
+
+    sd: Any
+    factor: Any
+
+
+#: (name of a part → variable name, priors, number of columns) → TermFactor
+Builder = Callable[[Callable[[str], str], TermPriors, int], TermFactor]
+
+
+def _diagonal(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFactor:
+    return TermFactor(vector(name("scale"), priors.scales, [str(i) for i in range(q)]), None)
+
+
+def _unstructured(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFactor:
+    """Packed Cholesky factor with an LKJ prior (PyMC's own coordinates: its diagonal on the log scale)."""
+    if priors.correlation is None:
+        return _diagonal(name, priors, q)
+    eta = dict(priors.correlation.params)["eta"]
+    packed = pm.LKJCholeskyCov(
+        name("chol"),
+        eta=eta,
+        n=q,
+        sd_dist=scales_distribution(priors.scales),
+        compute_corr=False,
+        initval=np.eye(q)[np.tril_indices(q)],  # PyMC would draw the sds, and flat ones cannot be drawn
+    )
+    L = pm.math.expand_packed_triangular(q, packed, lower=True)
+    sd = pt.sqrt(pt.sum(pt.sqr(L), axis=1))
+    return TermFactor(sd, L / sd[:, None])
+
+
+def _exchangeable(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFactor:
+    """One correlation ρ for every pair: the Cholesky factor of (1 − ρ)I + ρJ in closed form."""
+    sd = _diagonal(name, priors, q).sd
+    if priors.correlation is None:
+        return TermFactor(sd, None)
+    rho = scalar(name("rho"), priors.correlation)
+    order = np.arange(q)
+    below = 1.0 + (order - 1) * rho
+    diagonal = pt.sqrt((1.0 - rho) * (1.0 + order * rho) / below)
+    column = rho * (1.0 - rho) / (below * diagonal)
+    strict = np.tril(np.ones((q, q)), -1)
+    return TermFactor(sd, pt.diag(diagonal) + column[None, :] * strict)
+
+
+def _autoregressive(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFactor:
+    """Correlation ρ^|i−j| and one sd: Cholesky entries ρ^(i−j) √(1 − ρ²), without the root in the first column."""
+    sd = pt.repeat(scalar(name("scale"), priors.scales[0])[None], q)
+    if priors.correlation is None:
+        return TermFactor(sd, None)
+    rho = scalar(name("rho"), priors.correlation)
+    powers = [pt.ones_like(rho)]  # products, because the gradient of ρ**k is not a number at ρ = 0
+    for _ in range(q - 1):
+        powers.append(powers[-1] * rho)
+    lag = np.subtract.outer(np.arange(q), np.arange(q))
+    toeplitz = pt.stack(powers)[np.abs(lag)] * (lag >= 0)
+    first = np.arange(q) == 0
+    return TermFactor(sd, toeplitz * pt.switch(first, 1.0, pt.sqrt(1.0 - pt.sqr(rho)))[None, :])
+
+
+BUILDERS: dict[str, Builder] = {
+    "unstructured": _unstructured,
+    "diagonal": _diagonal,
+    "cs": _exchangeable,
+    "ar1": _autoregressive,
+}
+
+
+def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> Any:
+    """Random effects b of a grouping factor, non-centred, shape (levels, q); registers every variable of it.
+
+    b = A u Λ', with u standard normal, Λ = diag(sd) C per term, and A a factor of the known covariance between
+    levels (the identity without one).
+    """
+    group = block.group
+    dims = (names.level_dim(group), names.column_dim(group))
+    if names.has_correlation(cov):
+        factors = _term_factors(block, cov, priors)
+        sd = pm.Deterministic(names.sd_variable(group), pt.concatenate([f.sd for f in factors]), dims=dims[1])
+        corr_dims = (dims[1], names.column_dim_bis(group))
+        pm.Deterministic(names.corr_variable(group), _correlations(cov, factors), dims=corr_dims)
+    else:  # only sds: one vector variable, whatever the terms
+        scales = [p for term in priors for p in term.scales]
+        sd = vector(names.sd_variable(group), scales, block.columns, dims[1])
+        factors = [TermFactor(sd[t.start : t.stop], None) for t in cov.terms]
+    u = pm.Normal(names.standardised_variable(group), 0.0, 1.0, dims=dims)
+    if cov.precision is not None:
+        u = pt.dot(level_factor(cov), u)
+    mixed = [
+        u[:, t.start : t.stop] if f.factor is None else pt.dot(u[:, t.start : t.stop], f.factor.T)
+        for t, f in zip(cov.terms, factors)
+    ]
+    standard = mixed[0] if len(mixed) == 1 else pt.concatenate(mixed, axis=1)
+    return pm.Deterministic(names.group_variable(group), standard * sd[None, :], dims=dims)
+
+
+def _term_factors(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> list[TermFactor]:
+    n_terms = len(block.terms)
+    factors = []
+    for k, (term, form) in enumerate(zip(cov.terms, cov.forms)):
+        if form.name not in BUILDERS:
+            raise MethodError(f"the covariance form {form.name!r} has no PyMC graph; known: {', '.join(BUILDERS)}.")
+        name = lambda part, k=k: names.part_variable(block.group, part, k, n_terms)  # noqa: E731
+        factors.append(BUILDERS[form.name](name, priors[k], term.size))
+    return factors
+
+
+def _correlations(cov: BlockCovariance, factors: Sequence[TermFactor]) -> Any:
+    corr = pt.eye(cov.size)
+    for t, f in zip(cov.terms, factors):
+        if f.factor is not None:
+            corr = corr[t.start : t.stop, t.start : t.stop].set(pt.dot(f.factor, f.factor.T))
+    return corr
+
+
+def level_factor(cov: BlockCovariance) -> np.ndarray:
+    """A with AA' = K for a known between-level covariance K, from its precision P = LL': A = L⁻ᵀ."""
+    L = np.linalg.cholesky(cov.precision.toarray())
+    return np.linalg.solve(L, np.eye(len(L))).T

@@ -1,0 +1,99 @@
+"""Priors as PyMC variables, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions import transforms
+
+from bayesglmm.priors import Prior
+
+
+def vector(name: str, priors: Sequence[Prior], labels: Sequence[str], dims: str | None = None) -> Any:
+    """One vector variable whose entries have the given priors.
+
+    Entries that share a distribution are one free variable `name`; otherwise each entry is a free variable
+    ``name[label]`` and `name` is deterministic.
+    """
+    if _alike(priors):
+        return _register(name, priors, {"shape": len(priors)} if dims is None else {"dims": dims})
+    parts = [scalar(f"{name}[{label}]", prior) for prior, label in zip(priors, labels)]
+    return pm.Deterministic(name, pt.stack(parts), dims=dims)
+
+
+def scalar(name: str, prior: Prior) -> Any:
+    """One scalar variable."""
+    return _register(name, (prior,), {})
+
+
+def scales_distribution(priors: Sequence[Prior]) -> Any:
+    """Unnamed distribution of a vector of positive parameters, for ``pm.LKJCholeskyCov``."""
+    if _alike(priors):
+        return _distribution(priors, vector=True)
+
+    def draw(size: Any) -> Any:
+        return pt.stack([_distribution((p,), vector=False) for p in priors])
+
+    def logp(value: Any) -> Any:
+        return pt.sum(pt.stack([pm.logp(_distribution((p,), vector=False), value[i]) for i, p in enumerate(priors)]))
+
+    return pm.CustomDist.dist(dist=draw, logp=logp, signature="->(n)")
+
+
+def _alike(priors: Sequence[Prior]) -> bool:
+    return len({(p.name, p.power) for p in priors}) == 1
+
+
+def _parameters(priors: Sequence[Prior], vector: bool) -> dict[str, Any]:
+    names = [k for k, _ in priors[0].params]
+    values = np.array([[v for _, v in p.params] for p in priors]).reshape(len(priors), len(names))
+    return {k: values[:, j] if vector else values[0, j] for j, k in enumerate(names)}
+
+
+def _distribution(priors: Sequence[Prior], vector: bool) -> Any:
+    """Distribution of parameters whose priors are alike: a PyMC one, or that of a power of one."""
+    first = priors[0]
+    given = _parameters(priors, vector)
+    if first.power == 1:
+        shape = {"shape": len(priors)} if vector else {}
+        return getattr(pm, first.name).dist(**given, **shape)
+    return pm.CustomDist.dist(*given.values(), **_powered(first, tuple(given)))
+
+
+def _powered(prior: Prior, names: Sequence[str]) -> dict[str, Any]:
+    """How a parameter x is distributed when xᵏ has the named distribution."""
+    k = prior.power
+    named = getattr(pm, prior.name)
+
+    def draw(*args: Any) -> Any:
+        *params, size = args
+        return named.dist(**dict(zip(names, params)), size=size) ** (1.0 / k)
+
+    def logp(value: Any, *params: Any) -> Any:
+        inner = pm.logp(named.dist(**dict(zip(names, params))), value**k)
+        return inner + np.log(abs(k)) + (k - 1) * pt.log(value)
+
+    return {"dist": draw, "logp": logp, "class_name": f"{prior.name}On{prior.on.capitalize()}"}
+
+
+def _register(name: str, priors: Sequence[Prior], shape: dict[str, Any]) -> Any:
+    """A free variable; an empty `shape` makes it a scalar."""
+    first = priors[0]
+    given = _parameters(priors, bool(shape))
+    if first.power == 1:
+        return getattr(pm, first.name)(name, **given, **shape)
+    low, high = first.support
+    transform = transforms.log if high == np.inf else transforms.Interval(low, high)
+    start = lambda rv, size, *params: pt.ones_like(rv) * (1.0 if high == np.inf else 0.5 * (low + high))  # noqa: E731
+    return pm.CustomDist(
+        name,
+        *given.values(),
+        **_powered(first, tuple(given)),
+        support_point=start,
+        transform=transform,
+        **shape,
+    )
