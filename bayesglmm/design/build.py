@@ -194,7 +194,7 @@ def _grouping(formula: Formula) -> tuple[str, ...]:
 def _remember(value: Any) -> str | float | bool | None:
     if value is None or isinstance(value, str):
         return value
-    return float(value) if np.isscalar(value) else True
+    return True if np.ndim(value) else float(value)
 
 
 def _argument(name: str, remembered: str | float | bool | None, given: Any) -> Any:

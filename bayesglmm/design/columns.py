@@ -39,9 +39,12 @@ Column = Floats | Factor
 
 def take(column: Column, rows: NDArray[np.bool_]) -> Column:
     """Keep some rows of a column, and of a factor the levels that still occur."""
-    if isinstance(column, Factor):
-        return drop_unused(Factor(column.codes[rows], column.levels, column.contrast))
-    return column[rows]
+    return take_levels(column, rows) if isinstance(column, Factor) else column[rows]
+
+
+def take_levels(factor: Factor, rows: NDArray[np.bool_]) -> Factor:
+    """Keep some rows of a factor, and the levels that still occur."""
+    return drop_unused(Factor(factor.codes[rows], factor.levels, factor.contrast))
 
 
 def drop_unused(factor: Factor) -> Factor:

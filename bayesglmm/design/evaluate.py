@@ -17,27 +17,10 @@ from bayesglmm.formula.functions import FUNCTIONS, read_options
 
 State = MutableMapping[str, dict[str, Any]]
 
-_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
-    name: getattr(np, name)
-    for name in [
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "exp",
-        "expm1",
-        "sqrt",
-        "abs",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "floor",
-        "ceil",
-        "round",
-        "sign",
-    ]
-} | {"ceiling": np.ceil}
+_UFUNCS = (np.log, np.log2, np.log10, np.log1p, np.exp, np.expm1, np.sqrt, np.sin, np.cos, np.tan, np.tanh)
+_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {ufunc.__name__: ufunc for ufunc in _UFUNCS}
+_ELEMENTWISE |= {"abs": np.abs, "floor": np.floor, "ceil": np.ceil, "ceiling": np.ceil}
+_ELEMENTWISE |= {"round": np.round, "sign": np.sign}
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -81,18 +64,17 @@ def evaluate(node: Expr, columns: Mapping[str, Column], state: State, nrows: int
     """
     with np.errstate(all="ignore"):
         value = _evaluate(node, columns, state)
-    if isinstance(value, np.ndarray) and value.dtype == bool:
-        return _factor_from_bool(value)
-    if np.isscalar(value) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return np.full(nrows, float(value))
-    return value
+    if isinstance(value, Factor):
+        return value
+    if np.asarray(value).dtype == bool:
+        return _factor_from_bool(np.broadcast_to(value, nrows))
+    return np.full(nrows, value, dtype=np.float64) if np.ndim(value) == 0 else value
 
 
 def _evaluate(node: Expr, columns: Mapping[str, Column], state: State) -> Any:
     match node:
         case Name(name):
-            value = columns[name]
-            return value
+            return columns[name]
         case Constant(value):
             return np.float64(value)  # float arithmetic: 2**9999 is inf, not a number of ten thousand bits
         case Paren(inner):

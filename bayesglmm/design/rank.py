@@ -16,7 +16,7 @@ def independent_columns(X: Floats) -> NDArray[np.bool_]:
     """Find the columns that add to the span of those before them.
 
     A column is dependent when what earlier columns leave of it is shorter than `TOLERANCE` times the column itself:
-    the rule of R's ``lm`` and ``glm`` (LINPACK's ``dqrdc2`` with its limited pivoting), which keeps the earliest columns.
+    the rule of R's ``lm`` and ``glm`` (``dqrdc2`` with its limited pivoting), which keeps the earliest columns.
 
     Parameters
     ----------

@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.design.columns import Column, Factor, Table, first_rows, missing, read_column, read_group, take
+from bayesglmm.design.columns import (
+    Column,
+    Factor,
+    Table,
+    first_rows,
+    missing,
+    read_column,
+    read_group,
+    take,
+    take_levels,
+)
 from bayesglmm.design.types import Floats
 from bayesglmm.errors import DataError, DataWarning
 
@@ -72,12 +82,12 @@ def read_rows(table: Table, used: Iterable[str], grouping: Iterable[str], argume
     columns = {name: read_column(table.column(name), name) for name in used}
     groups = {name: read_group(table.column(name), name) for name in grouping}
     values = {name: read_argument(name, given, table) for name, given in arguments.items() if given is not None}
-    everything = [*columns.items(), *groups.items(), *values.items()]
+    everything: list[tuple[str, Column]] = [*columns.items(), *groups.items(), *values.items()]
     kept = _complete(everything, table.nrows)
     index = table.index
     if not kept.all():
         columns = {name: take(column, kept) for name, column in columns.items()}
-        groups = {name: take(factor, kept) for name, factor in groups.items()}
+        groups = {name: take_levels(factor, kept) for name, factor in groups.items()}
         values = {name: value[kept] for name, value in values.items()}
         index = index[kept]
     for name, column in [*columns.items(), *values.items()]:
