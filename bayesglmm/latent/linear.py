@@ -8,9 +8,9 @@ so θ here is *relative* to σ. With H = A'WA + P everything comes from H's fact
     −2ℓ(θ, σ²) = log|V₀| + n log(2πσ²) + r²/σ²                        (their eq. 34-36; profiled over σ²: eq. 39)
     REML       = log|V₀| + log|X'V₀⁻¹X| + (n − p) log(2πσ²) + r²/σ²    (their eq. 40-41)
 
-with r² the penalised residual sum of squares at the solution (û, β̂). The fixed effects are orthonormalised in the weights
-first (X = QT, Q'WQ = I) and z replaced by its weighted least-squares residual, so that neither the scaling of the
-columns nor a large mean costs digits.
+with r² the penalised residual sum of squares at the solution (û, β̂). The fixed effects are orthonormalised in the
+weights first (X = QT, Q'WQ = I) and z replaced by its weighted least-squares residual, so that neither the scaling
+of the columns nor a large mean costs digits.
 
 Gradient in Λ (for one grouping factor, entry (d, c); l(i) is the level of row i, G_i = H⁻¹a_i):
 
@@ -21,6 +21,7 @@ Gradient in Λ (for one grouping factor, entry (d, c); l(i) is the level of row 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,7 +111,7 @@ class LinearModel:
     def slices(self) -> tuple[slice, ...]:
         """Where each grouping factor's parameters stand in θ."""
         ends = np.cumsum([0, *(c.n_params for c in self.covariance)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:]))
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def lambdas(self, theta: Floats) -> tuple[Floats, ...]:
         """Λ of every grouping factor."""
@@ -236,6 +237,17 @@ class Solution:
             np.einsum("ldj,lcj->dc", gathered[s].reshape(shape), right[s].reshape(shape))
             for s, shape in zip(own, shapes)
         ]
+
+    @property
+    def weight_gradient(self) -> Floats:
+        """Derivative of the criterion in the weights, θ and σ² held fixed, shape (n,).
+
+        From ∂log|V₀|/∂w_i = a_i'H⁻¹a_i − 1/w_i, ∂r²/∂w_i = e_i² and ∂(X'V₀⁻¹X)/∂w_i = r_i r_i', r_i a row of X − AB.
+        """
+        out = self.factor.row_quad - 1.0 / self.model.weights + np.square(self.residual) / self.scale
+        if self.model.reml:
+            out = out + np.sum(np.square(_right_solve(self.R, self.root)), axis=1)
+        return out
 
     @property
     def scale_slope(self) -> float:

@@ -1,0 +1,217 @@
+"""Fitting a weighted linear mixed model: minimise the (restricted) deviance, then its exact curvature.
+
+The search runs over relative θ with σ² profiled out (or known). Scales are left unlogged: a zero variance is then a
+stationary point of an even function, reached and reported rather than run away from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.covariance import BlockCovariance
+from bayesglmm.errors import ConvergenceError
+from bayesglmm.latent.factor import NotPositiveDefiniteError
+from bayesglmm.latent.linear import LinearModel, Solution
+from bayesglmm.latent.minimise import Minimum, minimise
+
+Floats = NDArray[np.float64]
+
+#: Relative sd (times the column's rms) below which a variance is at its boundary, and 1 − |correlation| likewise.
+BOUNDARY = 1e-5
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A fitted linear mixed model.
+
+    Parameters
+    ----------
+    solution : Solution
+        At the optimum.
+    minimum : Minimum
+        The search, in working coordinates.
+    pinned : ndarray of bool, shape (k,)
+        Parameters held at a boundary.
+    """
+
+    solution: Solution
+    minimum: Minimum
+    pinned: NDArray[np.bool_]
+
+    @property
+    def theta(self) -> Floats:
+        """Covariance parameters on their own scale (multiplied by σ), shape (k,)."""
+        return absolute(self.solution.model, self.solution.theta, self.solution.scale)
+
+
+def homogeneous(model: LinearModel) -> NDArray[np.bool_]:
+    """Which entries of θ scale with σ (all but correlations), shape (k,)."""
+    kinds = [c.kind != "interval" for cov in model.covariance for c in cov.coordinates]
+    return np.array(kinds, dtype=bool)
+
+
+def absolute(model: LinearModel, theta: Floats, scale: float) -> Floats:
+    """θ from relative θ."""
+    return np.where(homogeneous(model), theta * np.sqrt(scale), theta)
+
+
+def relative(model: LinearModel, theta: Floats, scale: float) -> Floats:
+    """Relative θ from θ."""
+    return np.where(homogeneous(model), theta / np.sqrt(scale), theta)
+
+
+def column_rms(model: LinearModel, k: int) -> Floats:
+    """Weighted root mean square of the columns of the k-th grouping factor's z, shape (q,)."""
+    rms = np.sqrt(np.average(np.square(model.structure.layouts[k].z), axis=0, weights=model.weights))
+    return np.where(rms > 0, rms, 1.0)
+
+
+def starting_theta(model: LinearModel) -> Floats:
+    """Relative θ at which every column contributes one residual standard deviation, uncorrelated."""
+    parts = [cov.from_sd_corr(1.0 / column_rms(model, k)) for k, cov in enumerate(model.covariance)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def natural_units(model: LinearModel) -> Floats:
+    """The change in each entry of θ that moves a row of ZΛ by one on average, shape (k,)."""
+    start, units = starting_theta(model), []
+    for k, (cov, where) in enumerate(zip(model.covariance, model.slices)):
+        theta, rms = start[where], column_rms(model, k)
+        for j in range(cov.n_params):
+            step = np.zeros(cov.n_params)
+            step[j] = 1e-4 * max(abs(theta[j]), 1e-2)
+            moved = rms[:, None] * (cov.factor(theta + step) - cov.factor(theta)) / step[j]
+            units.append(1.0 / float(np.linalg.norm(moved)))
+    return np.array(units)
+
+
+def fit_linear(
+    model: LinearModel,
+    *,
+    start: LinearFit | None = None,
+    tolerance: float = 1e-8,
+    max_iterations: int = 200,
+) -> LinearFit:
+    """Minimise the (restricted) deviance over θ.
+
+    Parameters
+    ----------
+    model : LinearModel
+        What to fit.
+    start : LinearFit, optional
+        A fit of a similar model: its θ and curvature are where the search starts.
+    tolerance : float
+        On the Newton decrement of the criterion.
+    max_iterations : int
+        Cap on quasi-Newton steps.
+
+    Raises
+    ------
+    ConvergenceError
+        When the criterion is not finite where the search starts.
+    """
+    k = sum(c.n_params for c in model.covariance)
+    pinned = np.zeros(k, dtype=bool)
+    theta = starting_theta(model) if start is None else _lifted(model, start.solution.theta)
+    H = starting_inverse(model) if start is None else start.minimum.inverse_hessian
+    evaluations = 0
+    while True:
+        minimum = _search(model, theta, H, pinned, tolerance, max_iterations)
+        evaluations += minimum.evaluations
+        theta, crossed = _canonical(model, _from_working(model, minimum.x))
+        if not np.any(crossed & ~pinned):
+            break
+        # A scale went through zero in a form that is not even in it: the optimum within the form is on the edge.
+        pinned |= crossed
+        H = starting_inverse(model)
+    solution = model.solve(theta)
+    return LinearFit(solution, replace(minimum, evaluations=evaluations + 1), pinned)
+
+
+def _lifted(model: LinearModel, theta: Floats) -> Floats:
+    """θ with scales away from zero: zero is stationary whatever the data, so a search must not start there."""
+    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
+    floor = 0.05 * natural_units(model)
+    return np.where(scales & (theta < floor), floor, theta)
+
+
+def starting_inverse(model: LinearModel) -> Floats:
+    """A first inverse Hessian of the criterion in working coordinates: a scale's information from its levels."""
+    levels = np.concatenate(
+        [*(np.full(c.n_params, b.levels) for b, c in zip(model.structure.layouts, model.covariance)), np.empty(0)]
+    )
+    slope = _working_slope(model, starting_theta(model))
+    return np.diag(np.square(natural_units(model) / slope) / (2.0 * levels))
+
+
+def _search(
+    model: LinearModel, theta: Floats, H: Floats, pinned: NDArray[np.bool_], tolerance: float, max_iterations: int
+) -> Minimum:
+    base = _to_working(model, theta)
+    free = np.flatnonzero(~pinned)
+
+    def objective(x: Floats) -> tuple[float, Floats]:
+        w = np.array(base)
+        w[free] = x
+        theta = _from_working(model, w)
+        try:
+            solution = model.solve(theta)
+        except (NotPositiveDefiniteError, np.linalg.LinAlgError):
+            return np.inf, np.full(len(x), np.nan)
+        return solution.criterion, (solution.gradient * _working_slope(model, theta))[free]
+
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = minimise(
+            objective, base[free], H[np.ix_(free, free)], tolerance=tolerance, max_iterations=max_iterations
+        )
+    if not np.isfinite(found.value):
+        raise ConvergenceError(
+            "the criterion of the (working) linear mixed model is not finite where the search starts; check the "
+            "response, the weights and the columns of the random effects for extreme values."
+        )
+    x, gradient, inverse = base, np.zeros(len(base)), np.array(H)
+    x[free], gradient[free], inverse[np.ix_(free, free)] = found.x, found.gradient, found.inverse_hessian
+    return replace(found, x=x, gradient=gradient, inverse_hessian=inverse)
+
+
+def _canonical(model: LinearModel, theta: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The same covariance with non-negative scales, and which scales cannot be made so without changing it."""
+    out, crossed = np.array(theta), np.zeros(len(theta), dtype=bool)
+    units = natural_units(model)
+    for cov, s in zip(model.covariance, model.slices):
+        out[s], crossed[s] = _canonical_block(cov, theta[s], units[s])
+    return out, crossed
+
+
+def _canonical_block(cov: BlockCovariance, theta: Floats, units: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    scales = np.array([c.kind == "scale" for c in cov.coordinates])
+    negligible = scales & (np.abs(theta) < BOUNDARY * units)
+    L = cov.factor(np.where(negligible, 0.0, theta))
+    # Flipping the sign of a column of Λ changes nothing; the entries of Λ give θ back only where it is linear in them.
+    flipped = L * np.where(np.diag(L) < 0, -1.0, 1.0)
+    candidates = [cov.pullback(theta, flipped)] if not any(c.kind == "interval" for c in cov.coordinates) else []
+    candidates.append(np.where(scales, np.abs(np.where(negligible, 0.0, theta)), theta))
+    for candidate in candidates:
+        new = cov.factor(candidate)
+        if np.allclose(new @ new.T, L @ L.T, rtol=1e-12, atol=1e-300):
+            return candidate, np.zeros(len(theta), dtype=bool)
+    crossed = scales & (theta < 0)
+    return np.where(crossed, 0.0, candidates[-1]), crossed
+
+
+def _to_working(model: LinearModel, theta: Floats) -> Floats:
+    parts = [c.to_working(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def _from_working(model: LinearModel, x: Floats) -> Floats:
+    parts = [c.from_working(x[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def _working_slope(model: LinearModel, theta: Floats) -> Floats:
+    parts = [c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])

@@ -1,0 +1,24 @@
+"""``pql``: working-response linear mixed models expanded at the conditional modes."""
+
+from __future__ import annotations
+
+from bayesglmm.latent.working import fit_working
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+
+def run(problem: Problem, *, reml: bool = False, scale: str | float | None = None, max_iterations: int = 200) -> Result:
+    """Fit by penalised quasi-likelihood; see :func:`bayesglmm.latent.working.fit_working`.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    reml : bool
+        Fit the working models by restricted likelihood.
+    scale : {"fixed", "free"} or float, optional
+        φ in Var(y) = φV(μ)/w; by default fixed where the family fixes it, else estimated.
+    max_iterations : int
+        Cap on the number of working models.
+    """
+    return fit_working(problem, method="pql", reml=reml, scale=scale, max_iterations=max_iterations)
