@@ -136,6 +136,10 @@ def _line_search(counted: _Counted, here: _Point, direction: Floats) -> _Point |
     if not slope < 0.0:
         return None
     noise = 1e-14 * (1.0 + abs(here.value))
+    if -slope < 100.0 * noise:
+        # The decrease to be had is lost in the value's rounding; the gradient still tells whether a step helps.
+        there = counted(here.x + direction, 1.0)
+        return there if abs(float(there.gradient @ direction)) < 0.5 * abs(slope) else None
     low: _Point = here
     high = np.inf
     step = 1.0

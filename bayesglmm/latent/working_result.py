@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.boundary import find_boundary
-from bayesglmm.latent.curvature import curvature, joint_covariance
 from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_curvature import curvature, joint_covariance
 from bayesglmm.latent.linear_fit import LinearFit, column_rms
 from bayesglmm.latent.working_loop import PSI_LIMIT, Loop, State
 from bayesglmm.parameters import auxiliary_values
