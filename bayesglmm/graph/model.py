@@ -14,6 +14,7 @@ from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.covariance import random_effects
 from bayesglmm.graph.priors import scalar, vector
+from bayesglmm.graph.rows import row_distribution
 from bayesglmm.priors import PriorSet, flat_priors
 from bayesglmm.problem import Problem
 
@@ -85,26 +86,21 @@ def _contribution(block: RandomBlock, b: Any) -> Any:
     return pt.sum(b[block.codes] * block.z, axis=1)
 
 
-def row_distribution(problem: Problem, eta: Any, aux: Mapping[str, Any]) -> Any:
-    """The family's PyMC distribution of the rows, given the linear predictor."""
-    family, link = problem.family, problem.link
-    assert family.distribution is not None
-    mu = link.symbolic(pt, eta)
-    stable = eta if link.name == family.links[0] else None
-    weights = problem.design.weights if family.weighted == "scale" else None
-    return family.distribution(pm, stable, mu, aux, problem.response.trials, weights)
-
-
 def _observe(model: pm.Model, problem: Problem, eta: Any, aux: Mapping[str, Any]) -> None:
     """Register the response.
 
     Weights that multiply the log-density, and fractional values of a count, are outside PyMC's own
     distributions: the row distribution is then wrapped so that draws come from it and the log-density is as stated.
     """
+
+    def rows(eta: Any, *values: Any) -> Any:
+        given = dict(zip(aux, values))
+        return row_distribution(problem.family, problem.link, eta, given, problem.response.trials, weights)
+
     name = names.response_variable(problem.response.name)
     name = f"{name}_" if name in model.named_vars else name
     y, weights = problem.response.y, problem.design.weights
-    dist = row_distribution(problem, eta, aux)
+    dist = rows(eta, *aux.values())
     discrete = np.issubdtype(dist.dtype, np.integer)
     fractional = discrete and np.any(y != np.round(y))
     powered = problem.family.weighted == "power" and weights is not None
@@ -112,9 +108,6 @@ def _observe(model: pm.Model, problem: Problem, eta: Any, aux: Mapping[str, Any]
         model.register_rv(dist, name, observed=y.astype(dist.dtype), dims=(names.OBS_DIM,))
         return
     multiply = weights if powered else np.ones(len(y))
-
-    def rows(eta: Any, *values: Any) -> Any:
-        return row_distribution(problem, eta, dict(zip(aux, values)))
 
     def draw(*args: Any) -> Any:
         drawn = rows(*args[:-1])
