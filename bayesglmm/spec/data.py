@@ -59,7 +59,6 @@ def read_table(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:
             dtype=dict.fromkeys((*categories, *labels), str),
             keep_default_na=False,
             na_values=list(data.get("missing", MISSING)),
-            float_precision="round_trip",
             low_memory=False,
         )
     except (ValueError, OverflowError, MemoryError) as error:  # ParserError is a ValueError

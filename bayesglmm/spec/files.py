@@ -110,9 +110,10 @@ def _regular(path: Path, what: str, limit: int) -> bytes:
         raise SpecError(f"{what}: no file {str(path)!r}.") from None
     except (OSError, ValueError) as error:
         raise SpecError(f"{what} cannot be opened: {error}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SpecError(f"{what}: {str(path)!r} is not a regular file.")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SpecError(f"{what}: {str(path)!r} is not a regular file.")
         content = stream.read(limit + 1)
     if len(content) > limit:
         size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"

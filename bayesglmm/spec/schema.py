@@ -134,10 +134,11 @@ def table(
                 raise SpecError(
                     f"{place}: unknown {what} {shorten(repr(name))}.{near(name, closed)} Allowed: {', '.join(closed)}."
                 )
+        checked = {n: _pick(keys, rest, n)(v, _join(place, n)) for n, v in value.items()}
         missing = [n for n in required if n not in value]
         if missing:
             raise SpecError(f"{place}: the {what} {missing[0]!r} is required and missing.")
-        return {n: _pick(keys, rest, n)(v, _join(place, n)) for n, v in value.items()}
+        return checked
 
     return check
 
