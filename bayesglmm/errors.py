@@ -6,6 +6,8 @@ Every message says what was given, what was expected and what to do. Nothing in 
 
 from __future__ import annotations
 
+_SHOWN = 160  # characters of a formula that an error shows
+
 
 class BayesGLMMError(Exception):
     """Base class of every error the package raises on purpose."""
@@ -28,7 +30,9 @@ class FormulaError(BayesGLMMError):
         self.text = text
         self.position = position
         if text is not None and position is not None:
-            message = f"{message}\n    {text}\n    {' ' * position}^"
+            start = max(0, position - _SHOWN // 2) if len(text) > _SHOWN else 0
+            shown = text[start : start + _SHOWN]
+            message = f"{message}\n    {shown}\n    {' ' * (position - start)}^"
         super().__init__(message)
 
 

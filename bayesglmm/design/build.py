@@ -101,10 +101,10 @@ def build_design(
     names = tuple(spec.column_names)
     keep = independent_columns(X)
     aliased = tuple(name for name, kept in zip(names, keep) if not kept)
+    _check_size(X.shape[0], X.shape[1], len(aliased))
     if aliased:
         X = X[:, keep]
         _warn_aliased(aliased)
-    _check_size(X)
     blocks, groups = build_blocks(formula.random, rows.columns, rows.groups, rows.index)
     levels = None if response is None else response.levels
     binding = Binding(spec, keep, groups, levels, {name: _remember(value) for name, value in given.items()})
@@ -238,9 +238,10 @@ def _total_offset(formula: Formula, rows: Rows) -> Floats:
 
 def _weights(rows: Rows) -> Floats | None:
     weights = rows.arguments.get("weights")
-    if weights is not None:
-        check_positive(weights, "weights", rows.index)
-    return weights
+    if weights is None:
+        return None
+    check_positive(weights, "weights", rows.index)
+    return weights.copy()
 
 
 def _warn_aliased(aliased: tuple[str, ...]) -> None:
@@ -252,7 +253,6 @@ def _warn_aliased(aliased: tuple[str, ...]) -> None:
     )
 
 
-def _check_size(X: Floats) -> None:
-    n, p = X.shape
-    if n <= p:
+def _check_size(n: int, p: int, aliased: int) -> None:
+    if n <= p - aliased:
         raise DataError(f"{n} rows cannot determine {p} coefficients. Leave out terms, or bring more rows.")

@@ -130,11 +130,11 @@ def _to_pandas(series: Any) -> pd.Series:
         return pd.Series(pd.Categorical(series.to_list(), categories=categories))
     if series.dtype.is_numeric() and not series.dtype.is_decimal() and not series.is_null().any():
         return pd.Series(series.to_numpy())
-    return series.to_pandas()
+    return pd.Series(series.to_list(), dtype=object)
 
 
 def _unknown_column(name: str, names: list[str]) -> str:
-    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    near = get_close_matches(name, names[:2000], n=3, cutoff=0.6)
     same = [other for other in names if other.lower() == name.lower()]
     hint = ", ".join(dict.fromkeys([*same, *near]))
     if hint:

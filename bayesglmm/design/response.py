@@ -64,7 +64,7 @@ def build_response(
 def _numbers(value: object, label: str, index: pd.Index) -> Floats:
     if isinstance(value, Factor):
         raise DataError(f"{label} holds labels; expected numbers of successes and trials.")
-    y = np.asarray(value, dtype=np.float64)
+    y = np.array(value, dtype=np.float64)  # a copy: the table stays the user's own
     if y.ndim != 1:
         raise DataError(f"The response {label} has {y.shape[1]} columns; expected one.")
     bad = np.isnan(y)

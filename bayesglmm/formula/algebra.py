@@ -12,7 +12,7 @@ from bayesglmm.errors import FormulaError
 from bayesglmm.formula.expressions import Binary, Call, Constant, Expr, Name, Paren, Sign, Sum, render
 from bayesglmm.formula.functions import check_expression
 
-MAX_TERMS = 2_000
+MAX_WORK = 100_000
 MAX_ORDER = 12
 
 
@@ -62,95 +62,110 @@ def expand_terms(node: Expr, text: str) -> tuple[ModelTerm, ...]:
     -------
     tuple of ModelTerm
         Ordered by the number of factors, then as written, the intercept first; an intercept is there unless removed.
+
+    Raises
+    ------
+    FormulaError
+        For what is not a model term, and for formulas that expand to more than can be meant.
     """
-    terms = _collect(node, text, {frozenset(): ModelTerm(())})
+    terms = _Algebra(text).collect(node, {frozenset(): ModelTerm(())})
     return tuple(sorted(terms.values(), key=lambda term: len(term.factors)))
 
 
-def _collect(node: Expr, text: str, terms: _Terms) -> _Terms:
-    items = node.items if isinstance(node, Sum) else (("+", node),)
-    for operator, item in items:
-        while isinstance(item, Sign):
-            operator = operator if item.operator == "+" else "-" if operator == "+" else "+"
-            item = item.operand
-        if isinstance(item, Constant) and item.value in (0, 1) and item.value is not False:
-            removes = (item.value == 0) == (operator == "+")
-            new, removes = {frozenset[str](): ModelTerm(())}, removes
-        else:
-            new, removes = _expand(item, text), operator == "-"
-        for key, term in new.items():
-            if removes:
-                terms.pop(key, None)
+class _Algebra:
+    """Expansion of one formula, with a limit on the work it may cost."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.work = 0
+
+    def fail(self, message: str, node: Expr) -> FormulaError:
+        return FormulaError(message, self.text, node.position)
+
+    def spend(self, work: int, node: Expr) -> None:
+        self.work += work
+        if self.work > MAX_WORK:
+            raise self.fail("The formula multiplies out to too many terms. Leave some out.", node)
+
+    def collect(self, node: Expr, terms: _Terms) -> _Terms:
+        """Add up the items of a sum, starting from `terms`."""
+        items = node.items if isinstance(node, Sum) else (("+", node),)
+        for operator, item in items:
+            while isinstance(item, Sign):
+                operator = operator if item.operator == "+" else "-" if operator == "+" else "+"
+                item = item.operand
+            if isinstance(item, Constant) and item.value in (0, 1) and not isinstance(item.value, bool):
+                new: _Terms = {frozenset(): ModelTerm(())}
+                removes = (item.value == 0) == (operator == "+")
             else:
-                terms.setdefault(key, term)
-        _check_count(terms, item, text)
-    return terms
+                new, removes = self.expand(item), operator == "-"
+            self.spend(len(new), item)
+            for key, term in new.items():
+                if removes:
+                    terms.pop(key, None)
+                else:
+                    terms.setdefault(key, term)
+        return terms
 
+    def expand(self, node: Expr) -> _Terms:
+        """Expand anything but a sum."""
+        match node:
+            case Constant(1):
+                return {frozenset(): ModelTerm(())}
+            case Constant():
+                message = f"{node.text} is not a model term. A multiple of a column is written I({node.text} * x)."
+                raise self.fail(message, node)
+            case Paren(inner):
+                return self.collect(inner, {})
+            case Sum() | Sign():
+                return self.collect(node, {})
+            case Name() | Call():
+                check_expression(node, self.text)
+                return _only(ModelTerm((node,)))
+            case Binary("^" | "**", base, exponent):
+                return self.power(self.expand(base), exponent, node)
+            case Binary("*" | ":" | "%in%" | "/" as operator, left, right):
+                return self.combine(operator, self.expand(left), self.expand(right), node)
+        if node.operator in ("|", "||"):
+            raise self.fail("A random term stands in parentheses of its own and is added: … + (1 | g).", node)
+        message = f"{node.operator!r} is not a model term. For a computed column write I({render(node)})."
+        raise self.fail(message, node)
 
-def _check_count(terms: _Terms, node: Expr, text: str) -> None:
-    if len(terms) > MAX_TERMS:
-        raise FormulaError(f"The formula expands to more than {MAX_TERMS} terms. Leave some out.", text, node.position)
+    def combine(self, operator: str, first: _Terms, second: _Terms, node: Expr) -> _Terms:
+        """Cross (``*``), multiply (``:``) or nest (``/``) two sets of terms."""
+        if operator == "*":
+            return first | second | self.product(first, second, node)
+        if operator == "/":
+            whole = ModelTerm(tuple(factor for term in first.values() for factor in term.factors))
+            return first | self.product(_only(whole), second, node)
+        return self.product(first, second, node)
 
+    def product(self, first: _Terms, second: _Terms, node: Expr) -> _Terms:
+        self.spend(len(first) * len(second), node)
+        terms: _Terms = {}
+        for key_a, a in first.items():
+            for key_b, b in second.items():
+                key = key_a | key_b
+                if len(key) > MAX_ORDER:
+                    raise self.fail(f"An interaction of more than {MAX_ORDER} factors.", node)
+                if key not in terms:
+                    terms |= _only(ModelTerm(a.factors + b.factors))
+        return terms
 
-def _expand(node: Expr, text: str) -> _Terms:
-    match node:
-        case Constant(1):
-            return {frozenset(): ModelTerm(())}
-        case Constant():
-            message = f"{node.text} is not a model term. A multiple of a column is written I({node.text} * x)."
-            raise FormulaError(message, text, node.position)
-        case Paren(inner):
-            return _collect(inner, text, {})
-        case Sum() | Sign():
-            return _collect(node, text, {})
-        case Binary("^" | "**", base, exponent):
-            return _power(_expand(base, text), exponent, node, text)
-        case Binary("*", left, right):
-            first, second = _expand(left, text), _expand(right, text)
-            return first | second | _product(first, second, node, text)
-        case Binary(":" | "%in%", left, right):
-            return _product(_expand(left, text), _expand(right, text), node, text)
-        case Binary("/", left, right):
-            outer = _expand(left, text)
-            whole = ModelTerm(tuple(factor for term in outer.values() for factor in term.factors))
-            return outer | _product(_only(whole), _expand(right, text), node, text)
-        case Name() | Call():
-            check_expression(node, text)
-            return _only(ModelTerm((node,)))
-    if node.operator in ("|", "||"):
-        message = "A random term stands in parentheses of its own and is added to the others: … + (1 | g)."
-        raise FormulaError(message, text, node.position)
-    wanted = f"I({render(node)})"
-    raise FormulaError(
-        f"{node.operator!r} is not a model term. For a computed column write {wanted}.", text, node.position
-    )
+    def power(self, base: _Terms, exponent: Expr, node: Expr) -> _Terms:
+        """Cross a set of terms with itself."""
+        if not (isinstance(exponent, Constant) and isinstance(exponent.value, int) and exponent.value >= 1):
+            message = "A power of model terms is a positive whole number. For a square of a column write I(x^2)."
+            raise self.fail(message, exponent)
+        terms = base
+        for _ in range(exponent.value - 1):
+            larger = terms | self.product(terms, base, node)
+            if len(larger) == len(terms):  # nothing new can come any more
+                break
+            terms = larger
+        return terms
 
 
 def _only(term: ModelTerm) -> _Terms:
     unique = {render(factor): factor for factor in term.factors}
     return {frozenset(unique): ModelTerm(tuple(unique.values()))}
-
-
-def _product(first: _Terms, second: _Terms, node: Expr, text: str) -> _Terms:
-    if len(first) * len(second) > MAX_TERMS**2:
-        raise FormulaError(f"The formula expands to more than {MAX_TERMS} terms. Leave some out.", text, node.position)
-    terms: _Terms = {}
-    for key_a, a in first.items():
-        for key_b, b in second.items():
-            key = key_a | key_b
-            if len(key) > MAX_ORDER:
-                raise FormulaError(f"An interaction of more than {MAX_ORDER} factors.", text, node.position)
-            if key not in terms:
-                terms |= _only(ModelTerm(a.factors + b.factors))
-                _check_count(terms, node, text)
-    return terms
-
-
-def _power(base: _Terms, exponent: Expr, node: Expr, text: str) -> _Terms:
-    if not (isinstance(exponent, Constant) and isinstance(exponent.value, int) and exponent.value >= 1):
-        message = "A power of model terms is a positive whole number. For a square of a column write I(x^2)."
-        raise FormulaError(message, text, exponent.position)
-    terms = base
-    for _ in range(min(exponent.value - 1, len(base))):  # beyond that nothing new can appear
-        terms = terms | _product(terms, base, node, text)
-    return terms
