@@ -6,6 +6,7 @@ The same tree serves model terms (``a*b`` means main effects and interaction) an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -203,6 +204,8 @@ class ExpressionReader:
 
     def name(self, token: Token) -> Expr:
         """Read a name: a column, a constant, or a call when a parenthesis follows."""
+        if re.search(r"(^|\.)__\w+__(\.|$)", token.text):
+            raise self.fail(f"{token.text!r} is a name of Python's own; a formula names columns.", token.position)
         if self.at("("):
             return self.call(token.text, token, self.advance())
         if token.text in CONSTANTS:
