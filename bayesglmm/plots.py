@@ -7,7 +7,7 @@ nothing is left open.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from bayesglmm import names
 from bayesglmm.errors import MethodError
+from bayesglmm.marginals import marginals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 INK, GREY, PALE = "#22262b", "#6b7480", "#e6e9ed"
 BLUE = "#2b6c8f"
+
+#: Colours that colour-blind readers, too, can tell apart.
+PALETTE = ("#c98a1b", "#c2533d", "#2b7f9e", "#6a57a5", "#5d8a3a", "#b0568f", "#3f6fb5", "#8a6d4b")
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -35,6 +39,7 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
@@ -47,6 +52,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "bayesglmm",
 }
@@ -56,8 +62,9 @@ _STYLE: dict[Any, Any] = {
 def look() -> Iterator[None]:
     """The look of our pictures, for as long as it is needed."""
     import matplotlib as mpl
+    from cycler import cycler
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=PALETTE)}):
         yield
 
 
@@ -79,15 +86,40 @@ def _taken(collection: Any) -> Figure:
     return figure
 
 
-def parameter_variables(fit: Fit) -> list[str]:
-    """Variables of the posterior that are parameters: coefficients, sds, correlations, auxiliaries."""
-    if fit.result.draws is None:
+def parameter_tree(fit: Fit) -> Any:
+    """DataTree whose posterior holds one variable per parameter, under the names the tables use.
+
+    Raises
+    ------
+    MethodError
+        When the fit has no draws.
+    """
+    from arviz_base import from_dict
+
+    draws = {k: m.draws for k, m in marginals(fit.model.problem, fit.result).items() if m.draws is not None}
+    if not draws:
         raise MethodError(
             f"a {fit.method} fit gives no draws to plot; fit.plot_forest() shows its estimates and intervals."
         )
-    effects = {names.group_variable(b.group) for b in fit.model.design.blocks}
-    correlations = {names.corr_variable(b.group) for b in fit.model.design.blocks}
-    return [v for v in fit.idata["posterior"].data_vars if v not in effects | correlations]
+    return from_dict({"posterior": {names.safe(k): v for k, v in draws.items()}})
+
+
+def _source(fit: Fit, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
+    """What to plot from: named variables of ``fit.idata``, or one variable per parameter."""
+    if var_names is not None:
+        return fit.idata, {"var_names": list(var_names)}
+    return parameter_tree(fit), {}
+
+
+def _panels(plot: Callable[..., Any], fit: Fit, var_names: Sequence[str] | None, **options: Any) -> Figure:
+    """An ArviZ plot with one panel per variable, three in a row."""
+    tree, chosen = _source(fit, var_names)
+    count = len(chosen.get("var_names", tree["posterior"].data_vars))
+    if var_names is None:
+        rows = -(-count // 3)
+        options |= {"col_wrap": 3, "figure_kwargs": {"figsize": (7.6, 1.75 * rows)}}
+    with look():
+        return _taken(plot(tree, **chosen, **options))
 
 
 def plot_forest(fit: Fit) -> Figure:
@@ -143,7 +175,7 @@ def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         With draws.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; the parameters when left out.
+        Variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
@@ -151,20 +183,18 @@ def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     """
     import arviz as az
 
-    chosen = list(var_names or parameter_variables(fit))
-    with look():
-        return _taken(az.plot_dist(fit.idata, var_names=chosen, ci_prob=0.95))
+    return _panels(az.plot_dist, fit, var_names, ci_prob=0.95)
 
 
 def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
-    """Draw the chains' densities and traces (ArviZ ``plot_trace_dist``).
+    """Draw the chains' traces (ArviZ ``plot_trace``).
 
     Parameters
     ----------
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; the parameters when left out.
+        Variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
@@ -172,20 +202,18 @@ def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     """
     import arviz as az
 
-    chosen = list(var_names or parameter_variables(fit))
-    with look():
-        return _taken(az.plot_trace_dist(fit.idata, var_names=chosen))
+    return _panels(az.plot_trace, fit, var_names, visuals={"trace": {"width": 0.4, "alpha": 0.8}})
 
 
 def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
-    """Draw each chain's rank distribution (ArviZ ``plot_rank``): level lines mean chains that agree.
+    """Draw each chain's rank distribution (ArviZ ``plot_rank``): flat lines mean chains that agree.
 
     Parameters
     ----------
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; the parameters when left out.
+        Variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
@@ -197,9 +225,7 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     """
     import arviz as az
 
-    chosen = list(var_names or parameter_variables(fit))
-    with look():
-        return _taken(az.plot_rank(fit.idata, var_names=chosen))
+    return _panels(az.plot_rank, fit, var_names)
 
 
 def plot_ppc(fit: Fit, draws: int = 200, seed: int | None = None) -> Figure:
@@ -235,8 +261,9 @@ def predictive_tree(fit: Fit, draws: int = 200, seed: int | None = None) -> Any:
 
     response = fit.model.problem.response
     name = names.response_variable(response.name)
-    replicated = np.asarray(fit.posterior_predictive(draws, seed))[None]
+    kind = np.int64 if fit.model.family.support.integer else np.float64
+    replicated = np.asarray(fit.posterior_predictive(draws, seed), dtype=kind)[None]
     return from_dict(
-        {"posterior_predictive": {name: replicated}, "observed_data": {name: response.y}},
+        {"posterior_predictive": {name: replicated}, "observed_data": {name: response.y.astype(kind)}},
         dims={name: [names.OBS_DIM]},
     )

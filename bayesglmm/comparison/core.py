@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bayesglmm.comparison import verdict as words
-from bayesglmm.comparison.marginals import Marginal, marginals
 from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
+from bayesglmm.marginals import Marginal, marginals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class Comparison:
     outcomes : dict
         Method → :class:`~bayesglmm.comparison.run.Outcome`, failures included.
     found : dict
-        Method → parameter → :class:`~bayesglmm.comparison.marginals.Marginal`.
+        Method → parameter → :class:`~bayesglmm.marginals.Marginal`.
     table : DataFrame
         A row per parameter × method: ``parameter, method, kind, estimand, estimate, sd``, then the scores
         ``bias`` (in reference sds), ``sd_ratio``, ``w1`` (Wasserstein-1 distance in reference sds), ``mcse`` and
@@ -192,7 +192,7 @@ def compare(
     """
     order = check_request(methods, reference, options or {})
     outcomes = run_methods(model, order, seeded(order, options or {}, seed), progress=progress, executor=executor)
-    found = {m: marginals(o.fit) for m, o in outcomes.items() if o.fit is not None}
+    found = {m: marginals(model.problem, o.fit.result) for m, o in outcomes.items() if o.fit is not None}
     judge = not _objections(outcomes[reference])
     estimands = {m: o.fit.estimand for m, o in outcomes.items() if o.fit is not None}
     facts = {m: {"estimand": e, "seconds": outcomes[m].seconds} for m, e in estimands.items()}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from bayesglmm.comparison.marginals import RANGES, Marginal
-from bayesglmm.plots import GREY, INK, PALE, bare_rows, look, new_figure
+from bayesglmm.marginals import RANGES, Marginal
+from bayesglmm.plots import GREY, INK, PALE, PALETTE, bare_rows, look, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
 Found = dict[str, dict[str, Marginal]]
 
-#: Colours told apart by colour-blind readers too; the reference is always dark.
-PALETTE = ("#c98a1b", "#c2533d", "#2b7f9e", "#6a57a5", "#5d8a3a", "#b0568f", "#3f6fb5", "#8a6d4b")
-
 COLUMNS = 3
 
 
 def colours(methods: Sequence[str], reference: str) -> dict[str, str]:
-    """Method → colour, the same in every picture of a comparison."""
+    """Method → colour, the same in every picture of a comparison; the reference is dark."""
     others = [m for m in methods if m != reference]
     return {reference: INK} | {m: PALETTE[k % len(PALETTE)] for k, m in enumerate(others)}
 
@@ -80,7 +77,7 @@ def overview(found: Found, parameters: Sequence[str], reference: str) -> Figure:
 def card(found: Found, parameter: str, reference: str) -> Figure:
     """Densities over intervals of one parameter, on one axis."""
     with look():
-        figure = new_figure(3.5, 1.75 + 0.19 * len(found))
+        figure = new_figure(3.2, 1.6 + 0.19 * len(found))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.35, 0.19 * len(found) + 0.1])
         draw_densities(top, found, parameter, reference)
         draw_intervals(bottom, found, parameter, reference)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.comparison.marginals import Marginal
+from bayesglmm.marginals import Marginal
 
 Floats = NDArray[np.float64]
 

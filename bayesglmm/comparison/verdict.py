@@ -9,9 +9,11 @@ grade      worst \\|bias\\|      sd ratio between       in words
 =========  ==================  =====================  =============================================
 same       below 0.1 sd        0.9 and 1.1            as good as the reference here
 close      below 0.3 sd        0.8 and 1.25           fine for estimates, not for tails
-rough      below 1 sd          0.5 and 2              a first look only
+rough      below 1 sd          0.5 and 2              good for a first look only
 off        anything else                              not to be trusted here
 =========  ==================  =====================  =============================================
+
+That pseudo-likelihood shrinks variances in binary and small-count data: Breslow & Lin (1995), Biometrika 82, 81-91.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ class Grade:
 
 
 GRADES = (
-    Grade("same", 0.1, 0.9, 1.1, "As good as the reference here"),
-    Grade("close", 0.3, 0.8, 1.25, "Fine for estimates, not for tails"),
-    Grade("rough", 1.0, 0.5, 2.0, "A first look only"),
-    Grade("off", np.inf, 0.0, np.inf, "Not to be trusted here"),
+    Grade("same", 0.1, 0.9, 1.1, "as good as the reference here"),
+    Grade("close", 0.3, 0.8, 1.25, "fine for estimates, not for tails"),
+    Grade("rough", 1.0, 0.5, 2.0, "good for a first look only"),
+    Grade("off", np.inf, 0.0, np.inf, "not to be trusted here"),
 )
 
 #: What a sampled reference must reach before it may judge.
@@ -129,58 +131,64 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     rows = rows[rows["bias"].notna()]
     if rows.empty:
         return "unscored", "Nothing to compare: it shares no parameter with the reference."
-    bias = worst_bias(rows[~rows["within_mc_error"].astype(bool)])
-    ratio = worst_sd_ratio(rows[~rows["sd_within_mc_error"].astype(bool)])
-    mark = grade(_or(bias.value, 0.0), _or(ratio.value, 1.0))
-    detail = _detail(mark, rows, bias, ratio)
-    text = f"{mark.words}: {detail}."
+    mark = _graded(rows)
+    text = f"{_standing(mark, rows)}: {_detail(rows)}."
     if not status.converged:
         text = f"Did not converge ({status.message.rstrip('.')}). {text}"
-    return mark.name, " ".join([text, *_remarks(method, rows, bias, estimand, base_estimand)])
+    return mark.name, " ".join([text, *_remarks(method, rows, estimand, base_estimand)])
+
+
+def _standing_out(rows: pd.DataFrame) -> tuple[Worst, Worst]:
+    """Worst bias and worst sd ratio among those that Monte-Carlo error does not explain."""
+    bias = worst_bias(rows[~rows["within_mc_error"].astype(bool)])
+    return bias, worst_sd_ratio(rows[~rows["sd_within_mc_error"].astype(bool)])
+
+
+def _graded(rows: pd.DataFrame) -> Grade:
+    bias, ratio = _standing_out(rows)
+    return grade(_or(bias.value, 0.0), _or(ratio.value, 1.0))
 
 
 def _or(value: float, default: float) -> float:
     return default if np.isnan(value) else value
 
 
-def _detail(mark: Grade, rows: pd.DataFrame, bias: Worst, ratio: Worst) -> str:
-    """Where the worst differences stand, coefficients told apart from variance parameters when they differ."""
+def _standing(mark: Grade, rows: pd.DataFrame) -> str:
+    """The grade in words; coefficients and variance parameters apart when they differ."""
+    is_fixed = rows["kind"] == "fixed"
+    fixed, other = rows[is_fixed], rows[~is_fixed]
+    if len(fixed) and len(other) and _graded(fixed) is not _graded(other):
+        return f"Coefficients {_graded(fixed).words}, variance parameters {_graded(other).words}"
+    return mark.words[0].upper() + mark.words[1:]
+
+
+def _detail(rows: pd.DataFrame) -> str:
+    """Where the worst differences stand."""
+    bias, ratio = _standing_out(rows)
     if not bias.parameter and not ratio.parameter:
-        return "every difference is within its Monte-Carlo error"
+        return "every difference is within the reference's Monte-Carlo error"
     parts = []
-    shifted = abs(_or(bias.value, 0.0)) >= GRADES[0].bias
-    if shifted:
-        direction = "low" if bias.value < 0 else "high"
-        parts.append(f"{bias.parameter} is {abs(bias.value):.2g} posterior sd too {direction}")
+    if abs(bias.value) >= GRADES[0].bias:
+        parts.append(
+            f"{bias.parameter} is {abs(bias.value):.2f} posterior sd too {'low' if bias.value < 0 else 'high'}"
+        )
     elif bias.parameter:
-        parts.append(f"no estimate is off by more than {abs(bias.value):.2g} posterior sd ({bias.parameter})")
+        parts.append(f"no estimate is off by more than {abs(bias.value):.2f} posterior sd")
     if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
-        size = f"{abs(ratio.value - 1.0):.0%}"
-        parts.append(f"the spread of {ratio.parameter} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
-    elif not shifted:
-        parts.append("every spread is within 10 %")
-    if mark is not GRADES[0] and (bias.kind or ratio.kind) != "fixed":
-        parts += _coefficients_apart(rows)
-    return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1] if parts else "no difference that matters"
+        size = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
+        parts.append(f"the interval of {ratio.parameter} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
+    return " and ".join(parts) if parts else "no spread is off by more than 10 %"
 
 
-def _coefficients_apart(rows: pd.DataFrame) -> list[str]:
-    """Say so when the coefficients alone deserve the best grade."""
-    fixed = rows[rows["kind"] == "fixed"]
-    if fixed.empty:
-        return []
-    mark = grade(_or(worst_bias(fixed).value, 0.0), _or(worst_sd_ratio(fixed).value, 1.0))
-    return ["the coefficients alone are as good as the reference's"] if mark is GRADES[0] else []
-
-
-def _remarks(method: str, rows: pd.DataFrame, bias: Worst, estimand: str, base_estimand: str) -> list[str]:
+def _remarks(method: str, rows: pd.DataFrame, estimand: str, base_estimand: str) -> list[str]:
     """What a careful reader should know besides."""
     remarks = []
     if estimand != base_estimand:
         meaning = {"marginal": "population-averaged", "joint-mode": "a joint mode"}.get(estimand, estimand)
-        remarks.append(f"Its estimand is {meaning}, not {base_estimand}: part of the shift is a different question.")
-    if method in ("pql", "mql") and bias.kind == "sd" and bias.value < -GRADES[0].bias:
-        remarks.append("It is known to shrink variances for binary and small-count data (Breslow & Lin 1995).")
+        remarks.append(f"It estimates something else ({meaning}, not {base_estimand}), which is part of the shift.")
+    shrunken = (rows["kind"] == "sd") & (rows["bias"] < -GRADES[0].bias)
+    if method in ("pql", "mql") and shrunken.any():
+        remarks.append("Variances that are too small are its known bias in binary and small-count data.")
     missing = rows[rows["sd"].isna()]["parameter"].tolist()
     if missing:
         remarks.append(f"It gives no standard error for {', '.join(missing)}.")

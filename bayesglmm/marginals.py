@@ -1,4 +1,4 @@
-"""What a fit says about each parameter, in the form in which methods can be compared.
+"""What a fit says about each parameter: one marginal distribution each, by name, whatever the method.
 
 Parameters are the coefficients, the sds and correlations of the random effects, and the auxiliaries of the
 family, all on their natural scale. A method that gives draws is compared by its draws; one that gives an
@@ -8,6 +8,7 @@ estimate and a standard error stands for a normal distribution (cut off where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,8 @@ from bayesglmm.parameters import auxiliary_values, theta_slices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bayesglmm.fit import Fit
+    from bayesglmm.problem import Problem
+    from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]
 Posterior = dict[str, Floats]
@@ -65,28 +67,28 @@ class Marginal:
         return np.clip(self.estimate + self.sd * stats.norm.ppf(probabilities), low, high)
 
 
-def marginals(fit: Fit) -> dict[str, Marginal]:
-    """Every comparable parameter of a fit.
+def marginals(problem: Problem, result: Result) -> dict[str, Marginal]:
+    """Every parameter of a fit, as a marginal distribution that can be compared with another method's.
 
     Parameters
     ----------
-    fit : Fit
-        Of any method.
+    problem, result
+        The model and what was found.
 
     Returns
     -------
     dict
         Parameter name → :class:`Marginal`, in the order coefficients, sds and correlations, auxiliaries.
     """
-    draws = fit.result.draws
-    posterior = {} if draws is None else posterior_variables(fit.model.problem, draws)
-    found = [*_coefficients(fit, posterior), *_random_terms(fit, posterior), *_auxiliaries(fit, posterior)]
+    posterior = {} if result.draws is None else posterior_variables(problem, result.draws)
+    parts = (_coefficients, _random_terms, _auxiliaries)
+    found = [m for part in parts for m in part(problem, result, posterior)]
     return {m.parameter: m for m in found}
 
 
-def _marginal(fit: Fit, name: str, kind: str, estimate: float, sd: float, draws: Floats | None) -> Marginal:
+def _marginal(result: Result, name: str, kind: str, estimate: float, sd: float, draws: Floats | None) -> Marginal:
     """A sampled posterior is summarised by its draws, everything else by what its tables say."""
-    given = fit.result.draws
+    given = result.draws
     if draws is None or given is None:
         return Marginal(name, kind, float(estimate), float(sd))
     if not given.independent:
@@ -94,28 +96,27 @@ def _marginal(fit: Fit, name: str, kind: str, estimate: float, sd: float, draws:
     return Marginal(name, kind, float(estimate), float(sd), draws, given.independent)
 
 
-def _coefficients(fit: Fit, posterior: Posterior) -> Iterator[Marginal]:
-    result, draws = fit.result, posterior.get(names.COEFFICIENTS)
+def _coefficients(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
+    draws = posterior.get(names.COEFFICIENTS)
     se = np.sqrt(np.diag(result.cov_beta))
-    for j, name in enumerate(fit.model.design.columns):
-        yield _marginal(fit, name, "fixed", result.beta[j], se[j], None if draws is None else draws[..., j])
+    for j, name in enumerate(problem.design.columns):
+        yield _marginal(result, name, "fixed", result.beta[j], se[j], None if draws is None else draws[..., j])
 
 
-def _random_terms(fit: Fit, posterior: Posterior) -> Iterator[Marginal]:
-    problem, result = fit.model.problem, fit.result
+def _random_terms(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
     for block, covariance, where in zip(problem.design.blocks, problem.covariance, theta_slices(problem)):
         sd, corr = covariance.sd_corr(result.theta[where])
-        error = _errors(fit, covariance, where)
+        error = partial(_standard_error, result, covariance, where)
         draws = posterior.get(names.sd_variable(block.group))
         scales = [columns[0] for term in names.scale_columns(block, covariance) for columns in term]
         for name in scales:
             j = block.columns.index(name)
             label = f"{block.group}.sd" if len(scales) == 1 else f"{block.group}.sd[{name}]"
-            yield _marginal(fit, label, "sd", sd[j], error(j, j), None if draws is None else draws[..., j])
+            yield _marginal(result, label, "sd", sd[j], error(j, j), None if draws is None else draws[..., j])
         draws = posterior.get(names.corr_variable(block.group))
         for i, j in _pairs(covariance):
             label = f"{block.group}.corr[{block.columns[i]}, {block.columns[j]}]"
-            yield _marginal(fit, label, "corr", corr[i, j], error(i, j), None if draws is None else draws[..., i, j])
+            yield _marginal(result, label, "corr", corr[i, j], error(i, j), None if draws is None else draws[..., i, j])
 
 
 def _pairs(covariance: BlockCovariance) -> Iterator[tuple[int, int]]:
@@ -127,53 +128,45 @@ def _pairs(covariance: BlockCovariance) -> Iterator[tuple[int, int]]:
             yield from pairs[: 1 if "interval" in kinds else None]
 
 
-class _errors:  # noqa: N801 - a function with two values kept
-    """Delta-method standard errors of a block's sds (i = j) and correlations (i ≠ j)."""
-
-    def __init__(self, fit: Fit, covariance: BlockCovariance, where: slice) -> None:
-        start = len(fit.result.beta) + where.start
-        stop = start + covariance.n_params
-        joint = fit.result.cov_joint
-        self.cov = None if joint is None else joint[start:stop, start:stop]
-        self.covariance, self.theta = covariance, fit.result.theta[where]
-
-    def __call__(self, i: int, j: int) -> float:
-        L = self.covariance.factor(self.theta)
-        sd, corr = sd_corr(L)
-        if self.cov is None or sd[i] == 0.0 or sd[j] == 0.0:
-            return float("nan")
-        G = np.zeros_like(L)
-        if i == j:  # sd_i = |L_i|
-            G[i] = L[i] / sd[i]
-        else:  # ρ = L_i·L_j / (sd_i sd_j)
-            G[i] = (L[j] / sd[j] - corr[i, j] * L[i] / sd[i]) / sd[i]
-            G[j] = (L[i] / sd[i] - corr[i, j] * L[j] / sd[j]) / sd[j]
-        slope = self.covariance.pullback(self.theta, G)
-        used = slope != 0
-        return float(np.sqrt(slope[used] @ self.cov[np.ix_(used, used)] @ slope[used]))
+def _standard_error(result: Result, covariance: BlockCovariance, where: slice, i: int, j: int) -> float:
+    """Delta-method standard error of one of a block's sds (i = j) or correlations (i ≠ j)."""
+    theta = result.theta[where]
+    L = covariance.factor(theta)
+    sd, corr = sd_corr(L)
+    if result.cov_joint is None or sd[i] == 0.0 or sd[j] == 0.0:
+        return float("nan")
+    G = np.zeros_like(L)
+    if i == j:  # sd_i = |L_i|
+        G[i] = L[i] / sd[i]
+    else:  # ρ = L_i·L_j / (sd_i sd_j)
+        G[i] = (L[j] / sd[j] - corr[i, j] * L[i] / sd[i]) / sd[i]
+        G[j] = (L[i] / sd[i] - corr[i, j] * L[j] / sd[j]) / sd[j]
+    slope = covariance.pullback(theta, G)
+    used = len(result.beta) + where.start + np.flatnonzero(slope)
+    slope = slope[slope != 0]
+    return float(np.sqrt(slope @ result.cov_joint[np.ix_(used, used)] @ slope))
 
 
-def _auxiliaries(fit: Fit, posterior: Posterior) -> Iterator[Marginal]:
+def _auxiliaries(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
     """Residual sd, dispersion φ where the family leaves it free, else the auxiliaries by name."""
-    problem, result = fit.model.problem, fit.result
     family = problem.family
     if family.scale is None and len(family.auxiliaries) <= 1:
-        yield _dispersion(fit, posterior)
+        yield _dispersion(problem, result, posterior)
         return
     values = auxiliary_values(problem, result.psi)
     for j, (auxiliary, value) in enumerate(zip(family.auxiliaries, values)):
-        error = _slope(get_link(auxiliary.link).mean, result.psi[j]) * _psi_error(fit, j)
-        yield _marginal(fit, auxiliary.name, "auxiliary", value, error, posterior.get(auxiliary.name))
+        error = _slope(get_link(auxiliary.link).mean, result.psi[j]) * _psi_error(result, j)
+        yield _marginal(result, auxiliary.name, "auxiliary", value, error, posterior.get(auxiliary.name))
 
 
-def _dispersion(fit: Fit, posterior: Posterior) -> Marginal:
+def _dispersion(problem: Problem, result: Result, posterior: Posterior) -> Marginal:
     """φ of Var(y) = φV(μ), as ``fit.dispersion`` shows it; in a Gaussian model its root, the residual sd."""
-    family, result = fit.model.problem.family, fit.result
+    family = problem.family
     gaussian = family.name == "gaussian"
     name, kind = ("Residual.sd", "sd") if gaussian else ("dispersion", "auxiliary")
     root = np.sqrt if gaussian else np.asarray
     if not len(result.psi) or family.dispersion is None:
-        return _marginal(fit, name, kind, float(root(result.scale)), float("nan"), None)
+        return _marginal(result, name, kind, float(root(result.scale)), float("nan"), None)
     link = get_link(family.auxiliaries[0].link)
 
     scale_of = family.dispersion
@@ -181,10 +174,10 @@ def _dispersion(fit: Fit, posterior: Posterior) -> Marginal:
     def shown(value: Floats) -> Floats:
         return root(np.vectorize(lambda v: scale_of((v,)), otypes=[float])(value))
 
-    error = _slope(lambda psi: shown(link.mean(psi)), result.psi[0]) * _psi_error(fit, 0)
+    error = _slope(lambda psi: shown(link.mean(psi)), result.psi[0]) * _psi_error(result, 0)
     draws = posterior.get(family.auxiliaries[0].name)
     estimate = float(shown(link.mean(result.psi[:1]))[0])
-    return _marginal(fit, name, kind, estimate, error, None if draws is None else shown(draws))
+    return _marginal(result, name, kind, estimate, error, None if draws is None else shown(draws))
 
 
 def _slope(function: Callable[[Floats], Floats], at: float) -> float:
@@ -193,9 +186,8 @@ def _slope(function: Callable[[Floats], Floats], at: float) -> float:
     return float(abs(ends[1] - ends[0]) / 2e-5)
 
 
-def _psi_error(fit: Fit, j: int) -> float:
+def _psi_error(result: Result, j: int) -> float:
     """Standard error of an auxiliary on its unconstrained scale."""
-    result = fit.result
     if result.cov_joint is None or not len(result.psi):
         return float("nan")
     return float(np.sqrt(np.diag(result.cov_joint)[-len(result.psi) :][j]))
