@@ -69,9 +69,13 @@ def read_bar(node: Expr, text: str) -> list[RandomTerm]:
     lhs = _lhs(bar.left, terms)
     span = (node.position, node.end)
     return [
-        RandomTerm(f"{lhs} {bar.operator} {':'.join(factors)}", lhs, terms, factors, bar.operator == "|", span)
+        RandomTerm(f"{lhs} {bar.operator} {_written(factors)}", lhs, terms, factors, bar.operator == "|", span)
         for factors in _groups(bar.right, text)
     ]
+
+
+def _written(factors: tuple[str, ...]) -> str:
+    return ":".join(render(Name(name)) for name in factors)
 
 
 def _lhs(node: Expr, terms: tuple[ModelTerm, ...]) -> str:

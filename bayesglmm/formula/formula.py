@@ -76,8 +76,12 @@ class Formula:
     def __str__(self) -> str:
         parts = [self.fixed, *(f"({term.label})" for term in self.random)]
         parts += [f"offset({render(offset)})" for offset in self.offsets]
-        left = "" if self.response is None else f"{self.response.label} "
-        return f"{left}~ {' + '.join(parts)}"
+        return f"{self._left()}~ {' + '.join(parts)}"
+
+    def _left(self) -> str:
+        if self.response is None:
+            return ""
+        return f"{render(self.response.value) if self.response.trials is None else self.response.label} "
 
 
 def terms_text(terms: Iterable[ModelTerm]) -> str:
