@@ -140,14 +140,13 @@ def _line_search(counted: _Counted, here: _Point, direction: Floats) -> _Point |
         # The decrease to be had is lost in the value's rounding; the gradient still tells whether a step helps.
         there = counted(here.x + direction, 1.0)
         return there if abs(float(there.gradient @ direction)) < 0.5 * abs(slope) else None
-    low: _Point = here
-    high = np.inf
-    step = 1.0
+    start = _Point(0.0, here.x, here.value, here.gradient)
+    low, high, step = start, np.inf, 1.0
     for _ in range(40):
         there = counted(here.x + step * direction, step)
         if not there.value <= here.value + 1e-4 * step * slope + noise:
             high = step
-            step = _interpolate(here.value, slope, there) if np.isfinite(there.value) and low is here else 0.0
+            step = _interpolate(here.value, slope, there) if np.isfinite(there.value) and low is start else 0.0
             if not low.step + 0.1 * (high - low.step) < step < high:
                 step = 0.5 * (low.step + high)
         elif float(there.gradient @ direction) < 0.9 * slope:
@@ -157,7 +156,7 @@ def _line_search(counted: _Counted, here: _Point, direction: Floats) -> _Point |
             return there
         if np.max(np.abs(step * direction) / (1.0 + np.abs(here.x))) < 1e-15:
             break
-    return None if low is here else low
+    return None if low is start else low
 
 
 def _interpolate(value: float, slope: float, there: _Point) -> float:
