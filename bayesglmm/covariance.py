@@ -106,6 +106,14 @@ def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
 
 def _unstructured_canonical(theta: Floats, q: int) -> Floats:
     L = _unstructured_factor(theta, q)
+    # A zero on the diagonal leaves a rotation of its column with the later ones free: empty the column.
+    for c in np.flatnonzero(np.diag(L) == 0.0):
+        for d in range(c + 1, q):
+            radius = np.hypot(L[d, c], L[d, d])
+            if L[d, c] != 0.0:
+                cos, sin = L[d, d] / radius, L[d, c] / radius
+                L[d:, c], L[d:, d] = cos * L[d:, c] - sin * L[d:, d], sin * L[d:, c] + cos * L[d:, d]
+                L[d, c] = 0.0
     return (L * np.where(np.diag(L) < 0, -1.0, 1.0))[np.tril_indices(q)]
 
 

@@ -1,7 +1,6 @@
-"""Second derivatives of the (restricted) deviance of a linear mixed model, and the covariance they give.
+"""The information at the optimum, by differencing the exact gradient, and what it says about edges.
 
-The exact gradient is differenced centrally along relative θ; everything that involves σ is analytic, because at
-fixed relative θ the criterion is ν log σ² + r²/σ² + const. Coordinates are then changed to (θ absolute, log σ).
+The modes move with the parameters too; their derivatives come from the same evaluations at no cost.
 """
 
 from __future__ import annotations
@@ -11,130 +10,139 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.linear import Solution
-from bayesglmm.latent.linear_fit import LinearFit, homogeneous, natural_units
+from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-#: Differencing steps in standard errors of θ: truncation and rounding are then both near 1e-7 relative.
-STEP = 1e-3
+#: Step of the differences in approximate standard errors: truncation and rounding both stay near 1e-5.
+STEP = 1e-5
+#: An unbounded working coordinate (a log, a logit) with a larger standard error than this has run to its end.
+FLAT = 100.0
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """Second-order facts at a solution, in the coordinates (θ absolute, log σ), or θ alone when σ is known.
+    """Minus the Hessian of the target over its free parameters.
 
     Parameters
     ----------
-    hessian : ndarray, shape (k, k)
-        Of the criterion, −2 × the (restricted) log-likelihood with β profiled (or integrated) out.
-    beta_slope : ndarray, shape (k, p)
-        ∂β̂/∂(θ, log σ).
-    cov_slope : ndarray, shape (k, p, p)
-        ∂Cov(β̂)/∂(θ, log σ).
+    free : ndarray of bool, shape (d,)
+        False for parameters at an edge (zero variance, correlation ±1, a shape at infinity).
+    information : ndarray, shape (d, d)
+        Minus the Hessian; zero outside the free parameters.
+    mode_slopes : ndarray, shape (m, d)
+        Derivatives of the conditional modes û in the parameters.
+    definite : bool
+        Whether it is positive definite over the free parameters.
+    worst : ndarray, shape (d,)
+        Direction of the smallest curvature, one (approximate) standard error long.
+    evaluations : int
+        Gradients it took.
     """
 
-    hessian: Floats
-    beta_slope: Floats
-    cov_slope: Floats
+    free: Bools
+    information: Floats
+    mode_slopes: Floats
+    definite: bool
+    worst: Floats
+    evaluations: int
+
+    @property
+    def covariance(self) -> Floats:
+        """Inverse of the information; NaN rows and columns at an edge, all NaN when it is not definite."""
+        out = np.full(self.information.shape, np.nan)
+        if self.definite:
+            out[np.ix_(self.free, self.free)] = self._inverse()
+        return out
+
+    def step(self, gradient: Floats) -> Floats:
+        """Newton step over the free parameters."""
+        out = np.zeros(len(gradient))
+        out[self.free] = self._inverse() @ gradient[self.free]
+        return out
+
+    def decrement(self, gradient: Floats) -> float:
+        """Newton decrement over the free parameters."""
+        return float(np.sqrt(max(float(gradient @ self.step(gradient)), 0.0)))
+
+    def inverse_hessian(self, fallback: Floats) -> Floats:
+        """A positive definite inverse to restart a quasi-Newton method with."""
+        if not self.definite:
+            return np.diag(np.diag(fallback))
+        out = np.diag(np.diag(fallback))
+        out[np.ix_(self.free, self.free)] = self._inverse()
+        return out
+
+    def _inverse(self) -> Floats:
+        own = self.information[np.ix_(self.free, self.free)]
+        scale = 1.0 / np.sqrt(np.diag(own))
+        inverse = np.linalg.inv(own * np.outer(scale, scale)) * np.outer(scale, scale)
+        return 0.5 * (inverse + inverse.T)
 
 
-def curvature(fit: LinearFit) -> Curvature:
-    """Hessian of the criterion and slopes of β̂ and Cov(β̂) at a fit.
+def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
+    """Difference the gradient along every parameter that is not at an edge.
 
     Parameters
     ----------
-    fit : LinearFit
-        Where to differentiate; θ need not be an exact optimum.
+    target : Target
+        The function.
+    point : TargetPoint
+        At, or very near, its maximum.
+    scale : ndarray, shape (d,)
+        Approximate standard errors: they set the steps.
     """
-    at = fit.solution
-    model, theta = at.model, at.theta
-    k, p = len(theta), len(at.beta)
-    H, dbeta, dcov = np.zeros((k, k)), np.zeros((k, p)), np.zeros((k, p, p))
-    steps = _steps(fit)
-    for j in range(k):
-        up, down = (model.solve(theta + sign * steps[j] * np.eye(k)[j], at.scale) for sign in (1.0, -1.0))
-        H[j] = (up.gradient - down.gradient) / (2.0 * steps[j])
-        dbeta[j] = (up.beta - down.beta) / (2.0 * steps[j])
-        dcov[j] = (up.cov_beta - down.cov_beta) / (2.0 * steps[j])
-    return _absolute(at, 0.5 * (H + H.T), dbeta, dcov)
+    d = len(point.x)
+    free = ~_at_zero(target.coordinates, point.x)
+    information, slopes = np.zeros((d, d)), np.zeros((len(point.mode.u), d))
+    for i in np.flatnonzero(free):
+        h = STEP * min(max(scale[i], 1e-10), 10.0)
+        moved = target.at(point.x + h * (np.arange(d) == i), point.mode.u)
+        if not np.isfinite(moved.value):
+            h = -h
+            moved = target.at(point.x + h * (np.arange(d) == i), point.mode.u)
+        information[i] = (point.gradient - moved.gradient) / h
+        slopes[:, i] = (moved.mode.u - point.mode.u) / h
+    evaluations = int(free.sum())
+    free = free & ~_run_away(target.coordinates, information)
+    information = np.where(np.outer(free, free), 0.5 * (information + information.T), 0.0)
+    definite, worst = _spectrum(information, free, scale)
+    return Curvature(free, information, slopes, definite, worst, evaluations)
 
 
-def _absolute(at: Solution, H: Floats, dbeta: Floats, dcov: Floats) -> Curvature:
-    """Change coordinates from (relative θ, log σ) to (θ, log σ), or to θ where σ is known."""
-    model, theta, sigma = at.model, at.theta, np.sqrt(at.scale)
-    moves = homogeneous(model)
-    J = np.where(moves, 1.0 / sigma, 1.0)  # ∂θ_rel/∂θ
-    if model.scale is not None:
-        return Curvature(H * np.outer(J, J), dbeta * J[:, None], dcov * J[:, None, None])
-    k, p = len(theta), len(at.beta)
-    t = np.where(moves, -theta, 0.0)  # ∂θ_rel/∂log σ
-    g, g_fit = at.gradient, at.fit_gradient
-    mixed = H @ t - 2.0 * g_fit  # ∂²/∂θ_rel∂s plus the part that θ_rel's own motion with s brings
-    out = np.zeros((k + 1, k + 1))
-    out[:k, :k] = H * np.outer(J, J)
-    out[:k, k] = out[k, :k] = J * mixed - np.where(moves, g * J, 0.0)
-    out[k, k] = t @ H @ t - 4.0 * t @ g_fit - t @ g + 4.0 * at.r2 / at.scale
-    beta_slope = np.vstack([dbeta * J[:, None], (t @ dbeta)[None]])
-    cov_slope = np.concatenate([dcov * J[:, None, None], (2.0 * at.cov_beta + np.tensordot(t, dcov, 1))[None]])
-    return Curvature(out, beta_slope, cov_slope.reshape(k + 1, p, p))
+def _at_zero(coordinates: Coordinates, x: Floats) -> Bools:
+    """Entries of θ that make up columns of Λ that are zero: the target is even in each such column."""
+    at_zero = np.zeros(len(x), dtype=bool)
+    if coordinates.log_scales:
+        return at_zero
+    marks = []
+    _, theta, _ = coordinates.split(x)
+    for cov, own in zip(coordinates.covariance, coordinates.blockwise(theta)):
+        empty = np.all(cov.factor(own) == 0.0, axis=0)
+        marks.append(cov.pullback(own, np.tril(np.broadcast_to(empty, (cov.size, cov.size)).astype(float))) != 0.0)
+    at_zero[coordinates.theta] = np.concatenate([*marks, np.zeros(0, dtype=bool)])
+    return at_zero
 
 
-def _steps(fit: LinearFit) -> Floats:
-    """Differencing steps: a small part of a standard error, and well inside a correlation's interval."""
-    model, theta = fit.solution.model, fit.solution.theta
-    slope = np.concatenate(
-        [*(c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)), np.empty(0)]
-    )
-    se = np.sqrt(2.0 * np.diag(fit.minimum.inverse_hessian)) * slope
-    steps = STEP * np.minimum(se, natural_units(model))
-    for j, c in enumerate(c for cov in model.covariance for c in cov.coordinates):
-        if c.kind == "interval":
-            steps[j] = min(steps[j], 0.1 * (theta[j] - c.low), 0.1 * (c.high - theta[j]))
-    return steps
+def _run_away(coordinates: Coordinates, information: Floats) -> Bools:
+    """Logs and logits that the data leave free to run to infinity."""
+    flat = np.diag(information) < 1.0 / FLAT**2
+    unbounded = np.zeros(len(information), dtype=bool)
+    unbounded[coordinates.theta] = [
+        entry.kind == "interval" or entry.logged(coordinates.log_scales) for entry in coordinates.entries
+    ]
+    unbounded[coordinates.theta.stop :] = True
+    return flat & unbounded
 
 
-def joint_covariance(fit: LinearFit, curve: Curvature, edge: NDArray[np.bool_]) -> Floats:
-    """Covariance of (β, θ, log σ) from the exact second derivative of the criterion.
-
-    The Hessian of half the criterion gives Cov(θ, log σ); β̂ moves with them, so that
-    Cov(β) = σ²(X'V₀⁻¹X)⁻¹ + J'CJ and Cov((θ, log σ), β) = CJ, with C that covariance and J = ∂β̂/∂(θ, log σ). For ML
-    this is the inverse of the joint observed information; for REML the normal approximation of the flat-prior
-    posterior.
-
-    Parameters
-    ----------
-    fit, curve : LinearFit, Curvature
-        The fit and its second derivatives.
-    edge : ndarray of bool, shape (k,)
-        Entries of θ at a boundary: held fixed; their rows and columns are NaN.
-
-    Returns
-    -------
-    ndarray, shape (p + k, p + k), or with one more row where σ is estimated
-    """
-    p, total = len(fit.solution.beta), len(curve.hessian)
-    inside = np.concatenate([~edge, np.ones(total - len(edge), dtype=bool)])
-    C = np.full((total, total), np.nan)
-    C[np.ix_(inside, inside)] = positive_inverse(0.5 * curve.hessian[np.ix_(inside, inside)])
-    out = np.full((p + total, p + total), np.nan)
-    J = curve.beta_slope[inside]
-    own = C[np.ix_(inside, inside)]
-    where = p + np.flatnonzero(inside)
-    out[p:, p:] = C
-    out[np.ix_(where, range(p))] = own @ J
-    out[np.ix_(range(p), where)] = (own @ J).T
-    out[:p, :p] = fit.solution.cov_beta + J.T @ own @ J
-    return out
-
-
-def positive_inverse(H: Floats) -> Floats:
-    """Inverse of a symmetric matrix; all NaN where it is not positive definite (no minimum, no covariance)."""
-    if not len(H):
-        return H
-    d = np.sqrt(np.abs(np.diag(H)))
-    d = np.where(d > 0, d, 1.0)
-    values, vectors = np.linalg.eigh(H / np.outer(d, d))
-    if not np.all(np.isfinite(values)) or values[0] <= 1e-12:
-        return np.full_like(H, np.nan)
-    return (vectors / values) @ vectors.T / np.outer(d, d)
+def _spectrum(information: Floats, free: Bools, scale: Floats) -> tuple[bool, Floats]:
+    """Whether the information is positive definite, and the direction in which it is smallest."""
+    worst = np.zeros(len(free))
+    if not free.any():
+        return True, worst
+    own = information[np.ix_(free, free)]
+    size = np.sqrt(np.maximum(np.abs(np.diag(own)), 1e-300))
+    values, vectors = np.linalg.eigh(own / np.outer(size, size))
+    worst[free] = vectors[:, 0] / size
+    return bool(np.diag(own).min() > 0 and values[0] > 1e-10), worst

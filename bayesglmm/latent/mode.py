@@ -218,7 +218,7 @@ def _usable(point: Point) -> bool:
 
 
 def _decrement(point: Point, step: Floats) -> float:
-    return float(np.sqrt(max(point.gradient @ step, 0.0)))
+    return float(np.sqrt(max(float(point.gradient @ step), 0.0)))
 
 
 def _mode(point: Point, factor: Factor, decrement: float, iterations: int) -> Mode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -80,7 +81,7 @@ class Objective:
     def slices(self) -> tuple[slice, ...]:
         """Where each grouping factor's parameters stand in θ."""
         ends = np.cumsum([0, *(c.n_params for c in self.covariance)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:]))
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def loadings(self, theta: Floats) -> Loadings:
         """A = ZΛ(θ)."""

@@ -69,7 +69,7 @@ def grid(count: int, q: int) -> Grid:
     nodes, logs = hermite(count)
     mesh = np.meshgrid(*(nodes,) * q, indexing="ij")
     weights = np.meshgrid(*(logs,) * q, indexing="ij")
-    return Grid(np.stack([m.ravel() for m in mesh], axis=1), sum(w.ravel() for w in weights))
+    return Grid(np.stack([m.ravel() for m in mesh], axis=1), np.sum([w.ravel() for w in weights], axis=0))
 
 
 def check_nodes(structure: Structure, nodes: int) -> None:

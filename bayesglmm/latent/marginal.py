@@ -1,0 +1,258 @@
+"""Laplace and adaptive quadrature: fit a problem by its marginal likelihood or posterior, or evaluate it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bayesglmm.errors import MethodError, SeparationWarning
+from bayesglmm.latent.draws import draw
+from bayesglmm.latent.objective import Objective, make_objective
+from bayesglmm.latent.outer import Optimum, maximise
+from bayesglmm.latent.start import starting_point
+from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.links import get_link
+from bayesglmm.result import Result, Status
+
+if TYPE_CHECKING:
+    from bayesglmm.problem import Problem
+
+Floats = NDArray[np.float64]
+
+#: Standard error of a fitted linear predictor beyond which the data are taken to be separated.
+SEPARATED = 50.0
+
+
+def marginal_loglik(
+    problem: Problem, beta: Floats, theta: Floats, psi: Floats, *, nodes: int = 1, kernel: str = "auto"
+) -> float:
+    """Log marginal likelihood at given parameters, with all constants.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    beta, theta, psi : ndarray
+        Coefficients, natural covariance parameters, unconstrained auxiliaries.
+    nodes : int
+        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    kernel : {"auto", "graph"}
+        Closed forms where there are some, or the PyMC graph.
+
+    Returns
+    -------
+    float
+        −inf where the random effects have no mode.
+
+    Raises
+    ------
+    MethodError
+        For a quasi-family, or nodes that do not go with the model.
+    """
+    _require_likelihood(problem)
+    with threadpool_limits(limits=1):
+        objective = make_objective(problem, nodes, kernel)
+        arrays = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
+        return objective.evaluate(*arrays, with_gradient=False).value
+
+
+def fit_marginal(
+    problem: Problem,
+    *,
+    nodes: int = 1,
+    kernel: str = "auto",
+    draws: int = 0,
+    seed: int | None = None,
+    resolve: bool | None = None,
+) -> Result:
+    """Maximise the marginal likelihood (flat priors) or the marginal posterior of (β, θ, ψ).
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    nodes : int
+        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    kernel : {"auto", "graph"}
+        Closed forms where there are some, or the PyMC graph.
+    draws : int
+        Joint draws of parameters and random effects from the Gaussian approximation; 0 for none.
+    seed : int, optional
+        Of the draws.
+    resolve : bool, optional
+        Whether every draw finds its own conditional modes, which also gives the exact target density at the draw
+        (``log_p``); by default where that is cheap. Otherwise the modes move linearly with the parameters.
+
+    Returns
+    -------
+    Result
+        ``effects`` are the conditional modes at the estimate and ``effects_sd`` their conditional standard
+        deviations given the parameters (lme4's ``condVar``); ``extras["effects_sd_full"]`` adds the uncertainty
+        of the parameters (glmmTMB's). ``extras["log_density"]`` is the maximised target: the log-likelihood
+        itself, or the log posterior density in working coordinates.
+
+    Raises
+    ------
+    MethodError
+        For a quasi-family, or nodes that do not go with the model.
+    ConvergenceError
+        When there is no point with a finite marginal likelihood.
+
+    Warns
+    -----
+    SeparationWarning
+        When linear predictors run to infinity.
+    """
+    _require_likelihood(problem)
+    begin = time.perf_counter()
+    with threadpool_limits(limits=1):
+        objective = make_objective(problem, nodes, kernel)
+        coordinates = Coordinates(
+            problem.design.X.shape[1], objective.kernel.n_aux, problem.covariance, problem.priors is not None
+        )
+        links = tuple(a.link for a in problem.family.auxiliaries)
+        target = Target(objective, coordinates, problem.priors, links)
+        optimum = maximise(target, starting_point(problem, objective, coordinates))
+        drawn = draw(target, optimum, draws, seed, resolve) if draws else None
+    return _result(problem, target, optimum, drawn, time.perf_counter() - begin, {"nodes": nodes, "seed": seed})
+
+
+def _require_likelihood(problem: Problem) -> None:
+    if problem.family.quasi:
+        raise MethodError(
+            f"{problem.family.name} is a quasi-family: it has no likelihood to integrate. Use method='pql' or 'mql'."
+        )
+
+
+def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: float, options: dict) -> Result:  # type: ignore[no-untyped-def]
+    coordinates, objective, mode = target.coordinates, target.objective, optimum.point.mode
+    beta, theta, psi = coordinates.split(optimum.point.x)
+    slope = coordinates.slope(theta)
+    joint = optimum.curvature.covariance * np.outer(slope, slope)
+    cov_beta = joint[: coordinates.p, : coordinates.p]
+    given, full = _effect_sds(target, optimum, theta)
+    eta = np.empty(objective.structure.n)
+    eta[objective.order] = mode.eta
+    boundary = _boundary(problem, coordinates, optimum, theta)
+    notes = (*optimum.notes, *_separation(problem, cov_beta))
+    evaluation = optimum.point.evaluation
+    assert evaluation is not None
+    return Result(
+        method="laplace" if objective.nodes == 1 else "agq",
+        objective=_objective_words(problem, objective),
+        estimand="conditional",
+        beta=beta,
+        cov_beta=cov_beta,
+        theta=theta,
+        psi=psi,
+        cov_joint=joint,
+        effects=objective.structure.effects(objective.lambdas(theta), mode.u),
+        effects_sd=given,
+        eta=eta,
+        scale=_scale(problem, psi),
+        loglik=evaluation.value,
+        df_model=len(optimum.point.x),
+        df_resid=float(problem.design.nobs - coordinates.p),
+        status=Status(
+            optimum.converged,
+            optimum.message,
+            optimum.iterations,
+            optimum.evaluations,
+            optimum.decrement,
+            boundary,
+            notes,
+            seconds,
+        ),
+        draws=drawn,
+        options=options,
+        extras={"effects_sd_full": full, "log_density": optimum.point.value, "inner_decrement": mode.decrement},
+    )
+
+
+def _objective_words(problem: Problem, objective: Objective) -> str:
+    how = "Laplace approximation" if objective.nodes == 1 else f"adaptive quadrature, {objective.nodes} nodes"
+    if not objective.structure.layouts:
+        how = "no random effects, exact"
+    return f"marginal {'likelihood' if problem.priors is None else 'posterior'} ({how})"
+
+
+def _scale(problem: Problem, psi: Floats) -> float:
+    """φ: fixed by the family, or read off its auxiliaries."""
+    if problem.family.scale is not None or problem.family.dispersion is None:
+        return 1.0 if problem.family.scale is None else float(problem.family.scale)
+    values = tuple(float(get_link(a.link).mean(v)) for a, v in zip(problem.family.auxiliaries, psi))
+    return float(problem.family.dispersion(values))
+
+
+def _effect_sds(target: Target, optimum: Optimum, theta: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+    """Sds of b given the parameters, and with the parameters' uncertainty (first order)."""
+    objective, mode = target.objective, optimum.point.mode
+    assert mode.factor is not None
+    lambdas = objective.lambdas(theta)
+    given, full = [], []
+    spread = np.where(np.isnan(optimum.curvature.covariance), 0.0, optimum.curvature.covariance)
+    moves = _effect_slopes(target, optimum, theta)
+    for b, L, own, move in zip(objective.structure.layouts, lambdas, mode.factor.level_covariances, moves):
+        variance = np.einsum("rs,jst,rt->jr", L, own, L)
+        given.append(np.sqrt(variance))
+        extra = np.einsum("jrd,de,jre->jr", move, spread, move, optimize=True)
+        full.append(np.sqrt(variance + np.maximum(extra, 0.0)).reshape(b.levels, b.size))
+    return tuple(given), tuple(full)
+
+
+def _effect_slopes(target: Target, optimum: Optimum, theta: Floats) -> list[Floats]:
+    """Derivatives of b = Λû in the vector x, shape (levels, q, d) per factor."""
+    objective, coordinates = target.objective, target.coordinates
+    x, u, slopes = optimum.point.x, optimum.point.mode.u, optimum.curvature.mode_slopes
+    base = objective.lambdas(theta)
+    out = [
+        np.einsum("rs,jsd->jrd", L, slopes[b.start : b.stop].reshape(b.levels, b.size, -1))
+        for b, L in zip(objective.structure.layouts, base)
+    ]
+    for i in range(coordinates.theta.start, coordinates.theta.stop):
+        h = 1e-6 * max(1.0, abs(x[i]))
+        up, down = (objective.lambdas(coordinates.split(x + s * h * (np.arange(len(x)) == i))[1]) for s in (1, -1))
+        for k, b in enumerate(objective.structure.layouts):
+            out[k][:, :, i] += u[b.start : b.stop].reshape(b.levels, b.size) @ ((up[k] - down[k]) / (2 * h)).T
+    return out
+
+
+def _boundary(problem: Problem, coordinates: Coordinates, optimum: Optimum, theta: Floats) -> tuple[str, ...]:
+    """Names of what sits at an edge."""
+    names: list[str] = []
+    edge = ~optimum.curvature.free
+    position = coordinates.theta.start
+    for block, cov, own in zip(problem.design.blocks, coordinates.covariance, coordinates.blockwise(theta)):
+        sd, _ = cov.sd_corr(own)
+        zero = [f"{block.group}.sd" + (f"[{c}]" if len(sd) > 1 else "") for c, s in zip(block.columns, sd) if s == 0]
+        names += zero
+        for k, entry in enumerate(cov.coordinates):
+            if edge[position + k]:
+                name = f"{block.group}.{'corr' if entry.kind == 'interval' or not zero else 'sd'}"
+                names += [] if any(n.startswith(name) for n in names) else [name]
+        position += cov.n_params
+    names += [a.name for a, at in zip(problem.family.auxiliaries, edge[coordinates.theta.stop :]) if at]
+    return tuple(names)
+
+
+def _separation(problem: Problem, cov_beta: Floats) -> tuple[str, ...]:
+    """Warn when some linear predictors are known to no useful accuracy: the mark of complete separation."""
+    if problem.priors is not None or np.isnan(cov_beta).any():
+        return ()
+    X = problem.design.X
+    spread = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", X, cov_beta, X, optimize=True), 0.0))
+    if problem.link.name == "identity" or spread.max() < SEPARATED:
+        return ()
+    se = np.sqrt(np.diag(cov_beta)) * np.std(X, axis=0)
+    worst = [c for c, s in zip(problem.design.columns, se) if s > SEPARATED / 10] or list(problem.design.columns)
+    message = (
+        f"the response is separated: some estimates are infinite (coefficients involved: {', '.join(worst)}). "
+        "Weakly informative priors (priors='default') keep them finite."
+    )
+    warnings.warn(message, SeparationWarning, stacklevel=4)
+    return (message,)

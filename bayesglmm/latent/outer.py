@@ -1,0 +1,196 @@
+"""The outer optimiser: quasi-Newton to the neighbourhood, exact curvature there, Newton steps to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.errors import ConvergenceError
+from bayesglmm.latent.curvature import Curvature, curvature
+from bayesglmm.latent.minimise import Minimum, minimise
+from bayesglmm.latent.start import Start
+from bayesglmm.latent.target import Coordinates, Target, TargetPoint
+
+Floats = NDArray[np.float64]
+
+#: Newton decrement at which quasi-Newton hands over, and at which the optimum is reached.
+HANDOVER = 1e-4
+TOLERANCE = 1e-8
+#: Decrement that still counts as converged when rounding stops the last steps.
+ACCEPTED = 1e-5
+MAX_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where the optimisation ended.
+
+    Parameters
+    ----------
+    point : TargetPoint
+        The optimum.
+    curvature : Curvature
+        Information, sensitivity of the modes, and which parameters sit at an edge.
+    decrement : float
+        Newton decrement over the free parameters.
+    converged : bool
+        Whether it is small enough.
+    message : str
+        Why it stopped.
+    iterations, evaluations : int
+        Steps, and evaluations of the target with its gradient.
+    notes : tuple of str
+        What happened on the way.
+    """
+
+    point: TargetPoint
+    curvature: Curvature
+    decrement: float
+    converged: bool
+    message: str
+    iterations: int
+    evaluations: int
+    notes: tuple[str, ...] = ()
+
+
+class _Tracked:
+    """The target, counted, each evaluation warm-started at the last conditional modes."""
+
+    def __init__(self, target: Target, modes: Floats) -> None:
+        self.target, self.modes, self.count = target, modes, 0
+        self.last: TargetPoint | None = None
+
+    def at(self, x: Floats, start: Floats | None = None) -> TargetPoint:
+        if self.last is not None and np.array_equal(self.last.x, x):
+            return self.last
+        self.count += 1
+        point = self.target.at(x, self.modes if start is None else start)
+        if np.isfinite(point.value):
+            self.last = point
+            self.modes = point.mode.u
+        return point
+
+    def negative(self, x: Floats) -> tuple[float, Floats]:
+        point = self.at(x)
+        return -point.value, -point.gradient
+
+
+def maximise(target: Target, start: Start) -> Optimum:
+    """Maximise the target.
+
+    Parameters
+    ----------
+    target : Target
+        Log marginal likelihood or posterior.
+    start : Start
+        Where to begin, with a guess of the inverse Hessian.
+
+    Raises
+    ------
+    ConvergenceError
+        When the target is finite neither at the start nor with smaller variances.
+    """
+    tracked = _Tracked(target, start.modes)
+    x, notes = _usable_start(tracked, start)
+    inverse = start.inverse_hessian
+    iterations = 0
+    for _ in range(MAX_ROUNDS):
+        found = minimise(tracked.negative, x, inverse, tolerance=HANDOVER)
+        iterations += found.iterations
+        point = tidy(target, tracked.at(found.x), found)
+        bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
+        tracked.count += bent.evaluations
+        if bent.definite:
+            point, decrement, steps = _polish(tracked, point, bent)
+            iterations += steps
+            if decrement <= ACCEPTED or not found.converged:
+                break
+            x, inverse = point.x, bent.inverse_hessian(found.inverse_hessian)
+        else:
+            moved = _leave_saddle(tracked, point, bent)
+            if moved is None:
+                decrement = found.decrement
+                break
+            notes = (*notes, "left a point where the curvature had the wrong sign")
+            x, inverse = moved.x, bent.inverse_hessian(found.inverse_hessian)
+    converged, message = _verdict(found, bent, decrement)
+    return Optimum(point, bent, decrement, converged, message, iterations, tracked.count, notes)
+
+
+def _usable_start(tracked: _Tracked, start: Start) -> tuple[Floats, tuple[str, ...]]:
+    """The start, or the same with smaller random effects where the inner problem has no mode."""
+    coordinates = tracked.target.coordinates
+    x = start.x
+    for attempt in range(8):
+        if np.isfinite(tracked.at(x).value):
+            return x, ("started from smaller variances",) if attempt else ()
+        beta, theta, psi = coordinates.split(x)
+        smaller = [0.4 if c.kind in ("scale", "free") else 1.0 for c in coordinates.entries]
+        x = coordinates.join(beta, theta * np.array(smaller), psi)
+    last = tracked.at(x).evaluation
+    raise ConvergenceError(
+        "the marginal likelihood is not finite at any starting point tried: "
+        f"{'outside the support of the priors' if last is None else last.mode.message}. "
+        "Check the scale of the predictors, or simplify the random terms."
+    )
+
+
+def tidy(target: Target, point: TargetPoint, found: Minimum) -> TargetPoint:
+    """Make scales non-negative, and put variances that have converged to zero exactly there.
+
+    The latter for maximum likelihood only: with priors scales are logged and never zero.
+    """
+    coordinates = target.coordinates
+    x = canonical(coordinates, point.x)
+    snapped = x.copy()
+    near = np.abs(x) < 1e-3 * np.sqrt(np.diag(found.inverse_hessian))
+    for k, entry in enumerate(coordinates.entries):
+        i = coordinates.theta.start + k
+        if entry.kind == "scale" and not entry.logged(coordinates.log_scales) and near[i]:
+            snapped[i] = 0.0
+    if not np.array_equal(snapped, x):
+        at_zero = target.at(canonical(coordinates, snapped))
+        if at_zero.value >= point.value - 1e-7:
+            return at_zero
+    return point if np.array_equal(x, point.x) else target.at(x)
+
+
+def _polish(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> tuple[TargetPoint, float, int]:
+    """Newton steps with a fixed Hessian until the decrement is at rounding."""
+    decrement = bent.decrement(point.gradient)
+    for step in range(6):
+        if decrement <= TOLERANCE:
+            return point, decrement, step
+        moved = tracked.at(point.x + bent.step(point.gradient), point.mode.u)
+        after = bent.decrement(moved.gradient) if np.isfinite(moved.value) else np.inf
+        if not after < 0.5 * decrement:
+            return point, decrement, step
+        point, decrement = moved, after
+    return point, decrement, 6
+
+
+def _leave_saddle(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> TargetPoint | None:
+    """A higher point along the direction of wrong curvature, or None."""
+    for size in (0.3, 1.0, 3.0):
+        for sign in (1.0, -1.0):
+            moved = tracked.at(point.x + sign * size * bent.worst, point.mode.u)
+            if moved.value > point.value + 1e-9:
+                return moved
+    return None
+
+
+def _verdict(found: Minimum, bent: Curvature, decrement: float) -> tuple[bool, str]:
+    if not bent.definite:
+        return False, "the information matrix is not positive definite at the end: some parameters are not identified"
+    if decrement <= ACCEPTED:
+        return True, f"converged: Newton decrement {decrement:.1e}"
+    return False, f"not converged: Newton decrement {decrement:.1e} ({found.message})"
+
+
+def canonical(coordinates: Coordinates, x: Floats) -> Floats:
+    """The vector with non-negative scales that means the same model."""
+    beta, theta, psi = coordinates.split(x)
+    parts = [c.canonical(t) for c, t in zip(coordinates.covariance, coordinates.blockwise(theta))]
+    return coordinates.join(beta, np.concatenate([*parts, np.empty(0)]), psi)

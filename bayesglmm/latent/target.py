@@ -1,0 +1,148 @@
+"""What the outer optimiser sees: one smooth function of one vector, with its exact gradient.
+
+The vector holds (β, working θ, ψ). Without priors the function is the log marginal likelihood and scales move
+freely through zero; with priors it is the log posterior density in the coordinates PyMC samples in (logs of scales,
+logits of bounded correlations), Jacobians included.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance, Coordinate
+    from bayesglmm.latent.mode import Mode
+    from bayesglmm.latent.objective import Evaluation, Objective
+    from bayesglmm.priors import PriorSet
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """From (β, natural θ, ψ) to the optimiser's vector and back.
+
+    Parameters
+    ----------
+    p, n_aux : int
+        Numbers of coefficients and auxiliaries.
+    covariance : tuple of BlockCovariance
+        One per grouping factor.
+    log_scales : bool
+        True for a posterior.
+    """
+
+    p: int
+    n_aux: int
+    covariance: tuple[BlockCovariance, ...]
+    log_scales: bool
+
+    @property
+    def entries(self) -> tuple[Coordinate, ...]:
+        """How each entry of θ moves."""
+        return tuple(itertools.chain.from_iterable(c.coordinates for c in self.covariance))
+
+    @property
+    def theta(self) -> slice:
+        """Where θ stands in the vector."""
+        return slice(self.p, self.p + len(self.entries))
+
+    def blockwise(self, theta: Floats) -> list[Floats]:
+        """θ cut into the grouping factors' parts."""
+        ends = np.cumsum([c.n_params for c in self.covariance])[:-1]
+        return np.split(theta, ends) if self.covariance else []
+
+    def join(self, beta: Floats, theta: Floats, psi: Floats) -> Floats:
+        """The vector of a point in natural coordinates."""
+        parts = [c.to_working(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
+        return np.concatenate([beta, *parts, psi])
+
+    def split(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """(β, natural θ, ψ) of a vector."""
+        work = x[self.theta]
+        parts = [c.from_working(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(work))]
+        return x[: self.p], np.concatenate([*parts, np.empty(0)]), x[self.theta.stop :]
+
+    def slope(self, theta: Floats) -> Floats:
+        """Elementwise derivative of (β, natural θ, ψ) in the vector, at natural `theta`."""
+        parts = [c.working_slope(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
+        return np.concatenate([np.ones(self.p), *parts, np.ones(self.n_aux)])
+
+    def log_jacobian(self, theta: Floats) -> tuple[float, Floats]:
+        """Log |dθ/dw| and its derivative in the working coordinates w, at natural `theta`."""
+        slope = self.slope(theta)[self.theta]
+        grad = np.zeros(len(theta))
+        for k, c in enumerate(self.entries):
+            if c.logged(self.log_scales):
+                grad[k] = 1.0
+            elif c.kind == "interval":
+                grad[k] = (c.low + c.high - 2.0 * theta[k]) / (c.high - c.low)
+        return float(np.log(np.abs(slope)).sum()), grad
+
+
+@dataclass(frozen=True)
+class TargetPoint:
+    """The target at one vector: value, gradient there, and the marginal likelihood's evaluation."""
+
+    x: Floats
+    value: float
+    gradient: Floats
+    evaluation: Evaluation | None
+
+    @property
+    def mode(self) -> Mode:
+        """The conditional modes; only at points where the target is finite."""
+        assert self.evaluation is not None
+        return self.evaluation.mode
+
+
+@dataclass(frozen=True)
+class Target:
+    """The function to be maximised.
+
+    Parameters
+    ----------
+    objective : Objective
+        The marginal likelihood.
+    coordinates : Coordinates
+        Meaning of the vector.
+    priors : PriorSet or None
+        None for maximum likelihood.
+    aux_links : tuple of str
+        Links of the auxiliaries (their priors are stated on the natural scale).
+    """
+
+    objective: Objective
+    coordinates: Coordinates
+    priors: PriorSet | None
+    aux_links: tuple[str, ...]
+
+    def at(self, x: Floats, start: Floats | None = None, *, with_gradient: bool = True) -> TargetPoint:
+        """Evaluate; `start` is where the search for the conditional modes begins."""
+        beta, theta, psi = self.coordinates.split(x)
+        value, gradient = self._prior(beta, theta, psi)
+        if not np.isfinite(value):
+            return TargetPoint(x, -np.inf, gradient, None)
+        e = self.objective.evaluate(beta, theta, psi, start, with_gradient=with_gradient)
+        if with_gradient and np.isfinite(e.value):
+            gradient = gradient + np.concatenate([e.beta, e.theta, e.psi]) * self.coordinates.slope(theta)
+        return TargetPoint(x, value + e.value, gradient, e)
+
+    def _prior(self, beta: Floats, theta: Floats, psi: Floats) -> tuple[float, Floats]:
+        """Log prior density in working coordinates and its gradient; zero without priors."""
+        size = len(beta) + len(theta) + len(psi)
+        if self.priors is None:
+            return 0.0, np.zeros(size)
+        from bayesglmm.priors import log_prior
+
+        with np.errstate(all="ignore"):
+            value, *parts = log_prior(self.priors, self.coordinates.covariance, beta, theta, psi, self.aux_links)
+            gradient = np.concatenate(parts) * self.coordinates.slope(theta)
+            jacobian, slope = self.coordinates.log_jacobian(theta)
+        gradient[self.coordinates.theta] += slope
+        return value + jacobian, gradient
