@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design import build_design
-from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning
+from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, FormulaError, MethodError, SingularFitWarning
 from bayesglmm.families import get_family
 from bayesglmm.families.check import check_response
 from bayesglmm.fit import Fit
@@ -82,6 +82,10 @@ class Model:
         about: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        if not isinstance(formula, str):
+            raise FormulaError(f"formula is {formula!r}; a text such as 'y ~ x + (1 | g)' is expected.")
+        if covariance is not None and not isinstance(covariance, Mapping):
+            raise MethodError(f"covariance is {covariance!r}; a dict of group → form is expected.")
         row = get_family(family)
         bound_link = get_link(row.links[0] if link is None else link, row)
         design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure)

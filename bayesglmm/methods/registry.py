@@ -84,7 +84,7 @@ def get_method(name: str) -> Method:
     MethodError
         An unknown name.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         near = difflib.get_close_matches(str(name), METHODS, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise MethodError(f"unknown method {name!r}.{hint} Known methods: {', '.join(METHODS)}.")
