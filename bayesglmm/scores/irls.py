@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
-from bayesglmm.result import Result, Status
-from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, maximise_auxiliary, psi_for_scale
-from bayesglmm.scores.rows import RowSource, problem_rows
+from bayesglmm.result import Result
+from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, psi_for_scale
+from bayesglmm.scores.rows import problem_rows
 from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes, cluster_covariance, heteroscedastic_covariance
 from bayesglmm.scores.scale import SCALES
-from bayesglmm.scores.scoring import Scored, score_equations
+from bayesglmm.scores.solution import Solution, solve_mean_model
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
-
-#: Alternations between β and an auxiliary of the variance.
-_MAX_ALTERNATIONS = 200
 
 
 def fit_irls(
@@ -78,7 +73,9 @@ def fit_irls(
     _check_options(problem, scale, cov, penalty)
     codes = cluster_codes(groups, problem.design.nobs) if cov == "cluster" else ()
     source = problem_rows(problem)
-    state = _solve(problem, source, start, max_iterations, tolerance)
+    state = solve_mean_model(
+        problem, source, start=start, max_iterations=max_iterations, tolerance=tolerance, penalty=penalty
+    )
     scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
     df = float(n - p)
     eta = _linear_predictor(problem, scored.beta)
@@ -122,14 +119,6 @@ def fit_irls(
     )
 
 
-@dataclass(frozen=True)
-class _State:
-    scored: Scored
-    psi: Floats
-    aux: Aux
-    status: Status
-
-
 def _check_options(problem: Problem, scale: str | float | None, cov: str, penalty: str | None) -> None:
     if problem.design.blocks:
         raise MethodError(
@@ -143,74 +132,6 @@ def _check_options(problem: Problem, scale: str | float | None, cov: str, penalt
         raise MethodError(f"cov is {cov!r}; one of {', '.join(COVARIANCES)} is expected.")
     if penalty not in (None, "firth"):
         raise MethodError(f"penalty is {penalty!r}; None or 'firth' is expected.")
-
-
-def _solve(problem: Problem, source: RowSource, start: Any, max_iterations: int, tolerance: float) -> _State:
-    """Coefficients, and the auxiliaries of the variance where there are any, by alternation."""
-    family, link = problem.family, problem.link
-    shaped = family.scale is not None and len(family.auxiliaries) > 0
-
-    def score_at(aux: Aux, beta: Floats | None) -> Scored:
-        return score_equations(
-            source, family, link, aux, start=beta, max_iterations=max_iterations, tolerance=tolerance
-        )
-
-    if not shaped:
-        psi = np.zeros(len(family.auxiliaries))
-        scored = score_at(auxiliary_values(problem, psi), start)
-        return _State(scored, psi, auxiliary_values(problem, psi), _status(scored, scored.iterations))
-    return _alternate(problem, score_at, start, tolerance)
-
-
-def _alternate(problem: Problem, score_at: Any, start: Any, tolerance: float) -> _State:
-    """Profile likelihood by turns: β given the auxiliary by scoring, the auxiliary given η by its own score."""
-    y, w = problem.mean_response, problem.case_weights
-    mean = np.full(len(y), np.average(y, weights=w))
-    first = problem.family.auxiliaries[0]
-    from bayesglmm.links import get_link
-
-    psi = np.atleast_1d(get_link(first.link).eta(np.asarray(first.start(y, mean, w), dtype=float)))
-    beta, iterations, interior, moved = start, 0, True, np.inf
-    for _ in range(_MAX_ALTERNATIONS):
-        scored: Scored = score_at(auxiliary_values(problem, psi), beta)
-        iterations += scored.iterations
-        beta, old = scored.beta, psi
-        psi, interior = maximise_auxiliary(problem, _linear_predictor(problem, beta), psi)
-        moved = abs(float(psi[0] - old[0]))
-        if moved < max(0.1 * tolerance, 1e-12) or not scored.converged:
-            break
-    status = _status(scored, iterations)
-    if moved > 1e-6 and status.converged:
-        status = Status(False, f"{first.name} had not settled after {_MAX_ALTERNATIONS} alternations", iterations)
-    if not interior:
-        note = f"{first.name} is at infinity: the data show no more variance than the limiting family"
-        status = Status(
-            status.converged,
-            status.message,
-            iterations,
-            status.evaluations,
-            status.gradient_norm,
-            (first.name,),
-            (note,),
-        )
-    return _State(scored, psi, auxiliary_values(problem, psi), status)
-
-
-def _status(scored: Scored, iterations: int) -> Status:
-    notes: tuple[str, ...] = ()
-    if scored.factor.condition > 1e8:
-        notes = (
-            f"the weighted columns are nearly dependent (condition number {scored.factor.condition:.1e}): "
-            f"expect about {max(0, 15 - int(np.log10(scored.factor.condition)))} correct digits",
-        )
-    return Status(
-        converged=scored.converged,
-        message=scored.message,
-        iterations=iterations,
-        evaluations=scored.evaluations,
-        gradient_norm=scored.decrement,
-        notes=notes,
-    )
 
 
 def _linear_predictor(problem: Problem, beta: Floats) -> Floats:
@@ -237,7 +158,7 @@ def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, 
 
 
 def _likelihood(
-    problem: Problem, state: _State, eta: Floats, phi: float, scale: str | float | None
+    problem: Problem, state: Solution, eta: Floats, phi: float, scale: str | float | None
 ) -> tuple[Floats, float | None]:
     """Auxiliaries to report, and the log-likelihood (None for a quasi-likelihood fit)."""
     family = problem.family
@@ -252,7 +173,7 @@ def _likelihood(
     return psi, loglik_at(problem, eta, psi_for_scale(problem, ml)) if ml > 0 else None
 
 
-def _joint(problem: Problem, state: _State, cov_beta: Floats, psi: Floats, eta: Floats) -> Floats | None:
+def _joint(problem: Problem, state: Solution, cov_beta: Floats, psi: Floats, eta: Floats) -> Floats | None:
     """Block-diagonal covariance of (β, ψ); the information about ψ is taken at fixed means, as in MASS::glm.nb."""
     if len(psi) != 1 or problem.family.kernel is None:
         return cov_beta if len(psi) == 0 else None
@@ -269,7 +190,7 @@ def _objective(problem: Problem, penalty: str | None) -> str:
     return f"{'bias-reducing adjusted ' if penalty else ''}{what} equations of the {problem.family.name} mean model"
 
 
-def _extras(state: _State, phi: float, codes: tuple[Any, ...]) -> dict[str, Any]:
+def _extras(state: Solution, phi: float, codes: tuple[Any, ...]) -> dict[str, Any]:
     extras: dict[str, Any] = {
         "deviance": state.scored.sums.deviance,
         "pearson_chi2": state.scored.sums.pearson,

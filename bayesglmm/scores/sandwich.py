@@ -7,8 +7,8 @@ With bread A = (X'WX)^-1, leverages h_i = W_i x_i'A x_i and score contributions 
     HC2  s_i² / (1 − h_i)                   MacKinnon & White (1985)
     HC3  s_i² / (1 − h_i)²                  MacKinnon & White (1985)
 
-and by cluster Σ_g u_g u_g' with u_g = Σ_{i in g} s_i x_i (Liang & Zeger 1986); two-way after Cameron, Gelbach & Miller (2011).
-The scale φ cancels.
+and by cluster Σ_g u_g u_g' with u_g = Σ_{i in g} s_i x_i (Liang & Zeger 1986); two-way after Cameron, Gelbach
+& Miller (2011). The scale φ cancels.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,22 @@ from bayesglmm.errors import ConvergenceError
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 from bayesglmm.scores.rows import RowSource
-from bayesglmm.scores.solve import Factor, factorise
+from bayesglmm.scores.solve import Factor, factorise, require_factor
 from bayesglmm.scores.start import feasible_points
 from bayesglmm.scores.sums import Sums, sweep
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
+#: (β, sums) → sums with an adjusted score and the objective that goes with it.
+Adjust = Callable[[Floats, Sums], Sums]
 
 #: Above this condition number of the scaled columns, steps are found by QR instead of the normal equations.
 GRAM_CONDITION = 1e3
 #: n p² below which QR costs nothing worth saving.
 SMALL = 2e6
 MAX_HALVINGS = 40
+_EDGE = "no step lowers the objective"
+_VANISHED = "the working weights have vanished: the coefficients run off to infinity"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Scored:
     factor : Factor
         Factor of X'WX at `beta`.
     iterations, evaluations : int
-        Steps, and passes over the rows.
+        Weighted least-squares solutions (the opening one counts, as in R), and passes over the rows.
     decrement : float
         Newton decrement at the end in units of a standard error.
     converged : bool
@@ -68,6 +72,7 @@ def score_equations(
     max_iterations: int = 100,
     tolerance: float = 1e-10,
     qr: bool | None = None,
+    adjust: Adjust | None = None,
 ) -> Scored:
     """Solve X's(β) = 0 by Fisher scoring (iteratively reweighted least squares) with step halving.
 
@@ -90,6 +95,9 @@ def score_equations(
         Stop when the estimated remaining distance to the solution is below this many standard errors.
     qr : bool, optional
         Solve the steps by QR; None decides by size and condition.
+    adjust : callable, optional
+        (β, sums) → sums with another score and objective, for adjusted score equations; steps then come from the
+        normal equations.
 
     Returns
     -------
@@ -102,32 +110,43 @@ def score_equations(
     """
     small = source.n is not None and source.n * len(source.columns) ** 2 < SMALL
     first = _first_point(source, family, link, aux, start, qr=small if qr is None else qr)
-    beta, sums, evaluations, use_qr = first.beta, first.sums, first.evaluations, first.qr
+    beta, sums, evaluations, use_qr = first.beta, first.sums, first.evaluations, first.qr and adjust is None
 
     def at(beta: Floats) -> Sums:
-        return sweep(source, family, link, aux, beta, qr=use_qr)
+        sums = sweep(source, family, link, aux, beta, qr=use_qr)
+        return sums if adjust is None else adjust(beta, sums)
 
-    previous, state = np.inf, None
-    for iteration in range(1, max_iterations + 1):
-        factor = _factor(sums)
+    if adjust is not None:
+        sums = at(beta)
+
+    previous, whole, factor = np.inf, True, require_factor(sums)
+    message, converged = f"stopped at the cap of {max_iterations} iterations", False
+    iteration = first.solved
+    while iteration < max_iterations:
+        iteration += 1
         step = factor.step(sums.score)
         phi = _unit(family, sums, len(beta))
-        decrement = float(np.sqrt(max(step @ sums.score, 0.0) / phi))
-        remaining = _remaining(decrement, previous)
-        roundoff = decrement**2 * phi <= 1e-30 * sums.eta_norm
+        decrement = float(np.sqrt(max(float(step @ sums.score), 0.0) / phi))
+        remaining = _remaining(decrement, previous if whole else np.inf)
+        roundoff = _is_roundoff(decrement, previous, phi, sums, factor)
         accepted = _halve(at, beta, step, sums)
         evaluations += accepted.tries
         if accepted.sums is None:
-            done = remaining < max(1e3 * tolerance, 1e-6) or roundoff
-            why = "converged to round-off" if done else _stuck(sums)
-            return Scored(beta, sums, factor, iteration, evaluations, decrement, done, why)
-        beta, sums = accepted.beta, accepted.sums
-        state = Scored(beta, sums, factor, iteration, evaluations, decrement, False, "")
-        if accepted.tries == 1 and (remaining < tolerance or roundoff):
-            return replace(state, factor=_factor(sums), converged=True, message="score equations solved")
-        previous = decrement if accepted.tries == 1 else np.inf
-    assert state is not None
-    return replace(state, factor=_factor(sums), message=f"stopped at the cap of {max_iterations} iterations")
+            converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff
+            message, whole = "score equations solved to round-off" if converged else _EDGE, False
+            break
+        beta, sums, previous, whole = accepted.beta, accepted.sums, decrement, accepted.tries == 1
+        latest = factorise(sums)
+        if latest is None:
+            message = _VANISHED
+            break
+        factor = latest
+        if roundoff or (whole and remaining < tolerance):
+            message, converged = "score equations solved", True
+            break
+    if not converged and not whole:
+        message = f"{message}; steps are being cut at the edge of the link's domain"
+    return Scored(beta, sums, factor, iteration, evaluations, decrement, converged, message)
 
 
 @dataclass(frozen=True)
@@ -139,15 +158,22 @@ class _Accepted:
 
 def _halve(at: Callable[[Floats], Sums], beta: Floats, step: Floats, sums: Sums) -> _Accepted:
     """The first of β + δ, β + δ/2, ... that is inside the domain and does not raise the deviance."""
-    bound = sums.deviance + 1e-12 * (abs(sums.deviance) + 1e-3 * sums.n * np.finfo(float).eps)
+    bound = sums.objective + 1e-12 * (abs(sums.objective) + 1e-3 * sums.n * np.finfo(float).eps)
     for halving in range(MAX_HALVINGS):
         candidate = beta + step * 0.5**halving
         new = at(candidate)
-        if new.inside and new.deviance <= bound:
+        if new.inside and new.objective <= bound:
             return _Accepted(candidate, new, halving + 1)
         if np.array_equal(candidate, beta):
             break
     return _Accepted(beta, None, halving + 1)
+
+
+def _is_roundoff(decrement: float, previous: float, phi: float, sums: Sums, factor: Factor) -> bool:
+    """Whether a step is no larger than the rounding errors of η that it was computed from."""
+    relative = decrement * np.sqrt(phi / sums.eta_norm) if sums.eta_norm > 0 else decrement
+    stalled = decrement > 0.5 * previous
+    return bool(relative <= 1e-15 or (stalled and relative <= 1e-15 * factor.condition))
 
 
 def _remaining(decrement: float, previous: float) -> float:
@@ -166,28 +192,13 @@ def _unit(family: Family, sums: Sums, p: int) -> float:
     return phi if phi > 0 and np.isfinite(phi) else np.finfo(float).tiny
 
 
-def _factor(sums: Sums) -> Factor:
-    factor = factorise(sums)
-    if factor is None:
-        raise ConvergenceError(
-            "the weighted cross-product X'WX is not positive definite: the working weights have vanished or the "
-            "columns are linearly dependent under them. Rescale the columns or simplify the model."
-        )
-    return factor
-
-
-def _stuck(sums: Sums) -> str:
-    if not np.isfinite(sums.deviance):
-        return "the deviance is not finite at the starting point"
-    return "no step lowers the deviance: the solution lies at the edge of the link's domain, or the fit diverges"
-
-
 @dataclass(frozen=True)
 class _First:
     beta: Floats
     sums: Sums
     evaluations: int
     qr: bool
+    solved: int
 
 
 def _first_point(source: RowSource, family: Family, link: Link, aux: Aux, start: Floats | None, qr: bool) -> _First:
@@ -213,7 +224,7 @@ def _first_point(source: RowSource, family: Family, link: Link, aux: Aux, start:
             sums = sweep(source, family, link, aux, beta, qr=qr)
             evaluations += 1
             if sums.inside and np.isfinite(sums.deviance):
-                return _First(beta, sums, evaluations, qr)
+                return _First(beta, sums, evaluations, qr, int(start is None))
         if attempt == 0:
             candidates = feasible_points(source, family, link, aux)
     raise ConvergenceError(

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factor:
-    """X'WX = D R'R D with D diagonal, R upper triangular and the columns of R D^-1... scaled to unit length.
+    """X'WX = D R'R D with R upper triangular, its columns of unit length, and D diagonal.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 Two ways to hold X'WX. The *Gram* way adds up B'B with B = W^½ X (one BLAS ``syrk`` per block: the cheapest there
 is). The *triangle* way keeps the R of a QR decomposition of [B, W^½ r], updated block by block (sequential
-tall-skinny QR; Golub & Van Loan, Matrix Computations, 4th ed., section 5.3): it costs a few times more and loses half as many
-digits on ill-conditioned columns. Neither makes an n × p temporary.
+tall-skinny QR; Golub & Van Loan, Matrix Computations, 4th ed., section 5.3): it costs a few times more and loses
+half as many digits on ill-conditioned columns. Neither makes an n × p temporary.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Sums:
         Rows.
     deviance, pearson : float
         Σ w d and Σ w (y − μ)² / V.
+    objective : float
+        What a step may not raise: the deviance, unless the score is adjusted.
     eta_norm : float
         Σ W η², for judging when a step is round-off.
     inside : bool
@@ -47,6 +49,7 @@ class Sums:
     n: int
     deviance: float
     pearson: float
+    objective: float
     eta_norm: float
     inside: bool
     gram: Floats | None
@@ -62,6 +65,7 @@ class Sums:
             self.n + other.n,
             self.deviance + other.deviance,
             self.pearson + other.pearson,
+            self.objective + other.objective,
             self.eta_norm + other.eta_norm,
             self.inside and other.inside,
             gram,
@@ -119,9 +123,11 @@ def block_sums(
         triangle = upper_triangle(np.column_stack([B, root * residual]))
     else:
         gram = B.T @ B
+    deviance = float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum())
     return Sums(
         n=len(root),
-        deviance=float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum()),
+        deviance=deviance,
+        objective=deviance,
         pearson=float(pearson_terms(family, work.mu, rows.y, rows.w, aux).sum()),
         eta_norm=float(work.weight @ np.square(eta)),
         inside=inside_domain(family, link, eta, rows.y, work),
