@@ -1,0 +1,27 @@
+"""``laplace``: random effects integrated out by Laplace's approximation around their modes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bayesglmm.latent.marginal import fit_marginal
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+
+def run(problem: Problem, *, kernel: str = "auto", draws: int = 1000, seed: int | None = None) -> Result:
+    """Maximise the Laplace marginal likelihood (flat priors) or posterior.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    kernel : {"auto", "graph"}
+        Closed forms where there are some, or derivatives of the PyMC graph.
+    draws : int
+        How many joint draws ``fit.idata`` holds; they are made when it is first asked for.
+    seed : int, optional
+        Of those draws.
+    """
+    result = fit_marginal(problem, nodes=1, kernel=kernel)
+    return replace(result, options={"kernel": kernel, "draws": draws, "seed": seed})
