@@ -1,0 +1,127 @@
+"""Comparisons and model lists as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from bayesglmm.cli.screen import out
+from bayesglmm.comparison.verdict import GRADES
+from bayesglmm.report.words import BLANK, fixed, number, seconds, signed, times
+
+if TYPE_CHECKING:
+    from bayesglmm.comparison import Comparison
+    from bayesglmm.spec import ModelInfo
+
+#: Parameters shown on the terminal; ``table.csv`` has them all.
+SHOWN = 12
+
+STYLES = {"same": "green", "close": "green", "rough": "yellow", "off": "red", "failed": "red", "unfit": "red"}
+
+
+def print_comparison(cmp: Comparison) -> None:
+    """Print the table, the verdict and what to know before reading them."""
+    out.print()
+    out.print(parameter_table(cmp))
+    left = cmp.table["parameter"].nunique() - SHOWN
+    if left > 0:
+        out.print(f"[dim]{left} more parameters in table.csv[/]")
+    out.print(verdict_table(cmp))
+    for note in cmp.notes:
+        out.print(f"[dim]{escape(note)}[/]")
+
+
+def parameter_table(cmp: Comparison) -> Table:
+    """A row per parameter × method, the reference's row dim."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.add_column("parameter", style="bold", overflow="fold")
+    table.add_column("method")
+    for column in ("estimate", "sd", "bias", "sd ratio", "W1"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("estimand")
+    for k, (parameter, rows) in enumerate(cmp.table.groupby("parameter", sort=False)):
+        if k == SHOWN:
+            break
+        for j, row in enumerate(rows.to_dict("records")):
+            own = row["method"] == cmp.reference
+            name = escape(str(parameter)) if j == 0 else ""
+            cells = [number(row["estimate"], 4), number(row["sd"]), *_scores(row, own)]
+            table.add_row(
+                name,
+                row["method"],
+                *cells,
+                row["estimand"],
+                style="dim" if own else "",
+                end_section=j == len(rows) - 1,
+            )
+    return table
+
+
+def _scores(row: dict[str, Any], own: bool) -> list[Text | str]:
+    """Bias, sd ratio and distance; ≈ where the reference's Monte-Carlo error explains the difference."""
+    if own:
+        return ["", "", ""]
+    noise, sd_noise = (
+        bool(row[c]) if not pd.isna(row[c]) else False for c in ("within_mc_error", "sd_within_mc_error")
+    )
+    bias, ratio = row["bias"], row["sd_ratio"]
+    loud = abs(bias) >= GRADES[1].bias and not noise
+    ratio_loud = not (pd.isna(ratio) or sd_noise or GRADES[1].low <= ratio <= GRADES[1].high)
+    return [
+        _cell(signed(bias), noise, loud),
+        _cell(fixed(ratio), sd_noise and not pd.isna(ratio), ratio_loud),
+        fixed(row["w1"]),
+    ]
+
+
+def _cell(text: str, noise: bool, loud: bool) -> Text:
+    return Text(f"≈ {text}" if noise else text, style="dim" if noise else "bold yellow" if loud else "")
+
+
+def verdict_table(cmp: Comparison) -> Table:
+    """A row per method: worst bias, worst sd ratio, time, and the sentence."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
+    table.add_column("method", style="bold", no_wrap=True)
+    for column in ("worst bias", "sd ratio", "time", "speed-up"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold", ratio=1)
+    for row in cmp.verdict.to_dict("records"):
+        own = row["method"] == cmp.reference
+        scored = not own and row["worst_bias_parameter"]
+        table.add_row(
+            row["method"],
+            signed(row["worst_bias"]) if scored else BLANK,
+            fixed(row["worst_sd_ratio"]) if scored else BLANK,
+            seconds(row["seconds"]),
+            BLANK if own else times(row["speedup"]),
+            Text(row["sentence"], style=STYLES.get(row["grade"], "")),
+        )
+    return table
+
+
+def print_models(infos: Sequence[ModelInfo], folder: Path) -> None:
+    """Print the models of a folder, one paragraph each."""
+    if not infos:
+        out.print(f"No model files (*.toml) in {escape(str(folder))}.")
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for info in infos:
+        if info.problem is not None:
+            table.add_row(info.name, Text(info.problem, style="red"))
+        else:
+            table.add_row(info.name, Text(info.title))
+            table.add_row("", Text(f"{info.formula}   [{info.family}]", style="cyan"))
+            table.add_row("", Text(info.teaches, style="dim"))
+        table.add_row("", "")
+    out.print(table)
+    example = folder / f"{infos[0].name}.toml"
+    out.print(f"Try: bayesglmm compare {escape(str(example))} --methods pql,laplace,mcmc --out out/{infos[0].name}")
