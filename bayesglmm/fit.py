@@ -152,8 +152,9 @@ class Fit:
     def idata(self) -> Any:
         """ArviZ DataTree: ``posterior`` where the method gives a distribution, ``observed_data``, ``fit``."""
         from bayesglmm.idata import to_datatree
+        from bayesglmm.posterior import with_draws
 
-        return to_datatree(self.model.problem, self.result)
+        return to_datatree(self.model.problem, with_draws(self.model.problem, self.result))
 
     # --- what one does with it -------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def _facts(fit: Fit) -> str:
 
 def _status_text(fit: Fit) -> str:
     s = fit.status
-    lines = [("Converged: " if s.converged else "NOT CONVERGED: ") + s.message]
+    lines = [s.message[:1].upper() + s.message[1:] if s.converged else f"NOT CONVERGED: {s.message}"]
     if s.boundary:
         lines.append("Singular: " + ", ".join(s.boundary))
     if s.r_hat is not None:

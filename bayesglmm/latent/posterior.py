@@ -1,0 +1,86 @@
+"""Joint draws from a finished fit: made when they are asked for, from nothing but the fit's own numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bayesglmm.latent.curvature import curvature
+from bayesglmm.latent.draws import draw
+from bayesglmm.latent.objective import make_objective
+from bayesglmm.latent.outer import Optimum
+from bayesglmm.latent.prediction import working_weights_at
+from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.parameters import theta_slices
+from bayesglmm.problem import Problem
+from bayesglmm.result import Draws, Result
+
+Floats = NDArray[np.float64]
+
+
+def marginal_draws(problem: Problem, result: Result, count: int, seed: int | None = None) -> Draws:
+    """Draw from the Gaussian approximation around the mode of a Laplace or quadrature fit.
+
+    Parameters and random effects jointly; see :func:`bayesglmm.latent.draws.draw`.
+
+    Parameters
+    ----------
+    problem, result
+        The model, and its fit by ``"laplace"`` or ``"agq"``.
+    count : int
+        Number of draws.
+    seed : int, optional
+        Of the generator.
+    """
+    nodes, kernel = result.options.get("nodes", 1), result.options.get("kernel", "auto")
+    with threadpool_limits(limits=1):
+        objective = make_objective(problem, nodes, kernel)
+        n_aux = objective.kernel.n_aux
+        coordinates = Coordinates(
+            problem.design.X.shape[1], n_aux, problem.covariance, log_scales=problem.priors is not None
+        )
+        target = Target(objective, coordinates, problem.priors, tuple(a.link for a in problem.family.auxiliaries))
+        point = target.at(coordinates.join(result.beta, result.theta, result.psi))
+        assert result.cov_joint is not None
+        slope = coordinates.slope(result.theta)
+        spread = np.sqrt(np.diag(result.cov_joint)) / np.abs(slope)
+        bent = curvature(target, point, np.where(np.isfinite(spread) & (spread > 0), spread, 1.0))
+        optimum = Optimum(point, bent, 0.0, True, "", 0, 0)
+        return draw(target, optimum, count, seed, None)
+
+
+def working_draws(problem: Problem, result: Result, count: int, seed: int | None = None) -> Draws:
+    """Draw coefficients and random effects of a working linear mixed model (or a GLM), variances held at the fit.
+
+    β ~ N(β̂, V) and u | β ~ N(û − K(β − β̂), H⁻¹), with H and K = H⁻¹A'WX at the fit.
+
+    Parameters
+    ----------
+    problem, result
+        The model, and its fit by a method without a posterior of its own.
+    count : int
+        Number of draws.
+    seed : int, optional
+        Of the generator.
+    """
+    rng = np.random.default_rng(seed)
+    values, vectors = np.linalg.eigh(result.cov_beta)
+    moves = (rng.standard_normal((count, len(result.beta))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    effects: list[Floats] = []
+    if problem.design.blocks:
+        structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
+        lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
+        loadings = structure.at(lambdas)
+        weights = working_weights_at(problem, result)
+        factor = loadings.factorize(weights)
+        K = factor.solve(loadings.cross(weights, problem.design.X))
+        shifts = structure.effects(lambdas, factor.sample(rng, count) - moves @ K.T)
+        effects = [(mode + shift)[None] for mode, shift in zip(result.effects, shifts)]
+    return Draws(
+        (result.beta + moves)[None],
+        np.broadcast_to(result.theta, (1, count, len(result.theta))),
+        np.broadcast_to(result.psi, (1, count, len(result.psi))),
+        tuple(effects),
+    )

@@ -1,0 +1,50 @@
+"""Draws of a result's parameters and random effects, whatever the method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.problem import Problem
+from bayesglmm.result import Draws, Result
+
+#: Methods whose joint Gaussian approximation can be drawn from when it is asked for.
+DRAWN_LATER = ("laplace", "agq")
+
+
+def with_draws(problem: Problem, result: Result) -> Result:
+    """Return the result with the draws it promises; methods without a distribution are returned as they are."""
+    if result.draws is not None or result.method not in DRAWN_LATER or not result.status.converged:
+        return result
+    count = int(result.options.get("draws", 1000))
+    if count == 0:
+        return result
+    from bayesglmm.latent.posterior import marginal_draws
+
+    return replace(result, draws=marginal_draws(problem, result, count, result.options.get("seed")))
+
+
+def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random.Generator) -> Draws:
+    """`count` draws in one chain: a random subset of the fit's own, or from its Gaussian approximation."""
+    seed = int(rng.integers(2**63))
+    if result.draws is not None:
+        return _thinned(result.draws, count, rng)
+    from bayesglmm.latent.posterior import marginal_draws, working_draws
+
+    make = marginal_draws if result.method in DRAWN_LATER else working_draws
+    return make(problem, result, count, seed)
+
+
+def _thinned(draws: Draws, count: int, rng: np.random.Generator) -> Draws:
+    chains, length = draws.beta.shape[:2]
+    total = chains * length
+    chosen = rng.choice(total, size=count, replace=count > total)
+
+    def take(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x.reshape(total, *x.shape[2:])[chosen][None]
+
+    return Draws(
+        take(draws.beta), take(draws.theta), take(draws.psi), tuple(map(take, draws.effects)), draws.independent
+    )
