@@ -1,0 +1,123 @@
+"""Predictions against dense textbook formulas and direct integration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference_data import frame
+from scipy import integrate, stats
+
+import bayesglmm as bg
+
+
+@pytest.fixture(scope="module")
+def cbpp_fit():
+    model = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), family="binomial", priors="flat")
+    return model.fit("laplace")
+
+
+@pytest.fixture(scope="module")
+def crossed_fit():
+    model = bg.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", frame("penicillin"), priors="flat")
+    return model.fit("reml")
+
+
+def dense(fit):
+    """Z, G, R and X of a fit, as dense matrices."""
+    design = fit.model.design
+    Z, blocks = [], []
+    for block, covariance, theta in zip(
+        design.blocks, fit.model.problem.covariance, np.split(fit.result.theta, len(design.blocks))
+    ):
+        indicator = (block.codes[:, None] == np.arange(len(block.levels))).astype(float)
+        Z.append(indicator * block.z)
+        blocks.append(np.full(len(block.levels), float(covariance.factor(theta)[0, 0] ** 2)))
+    return np.hstack(Z), np.diag(np.concatenate(blocks)), design.X
+
+
+def test_conditional_variance_is_hendersons(crossed_fit):
+    """Inverse of the mixed-model equations, written out densely."""
+    Z, G, X = dense(crossed_fit)
+    sigma2 = crossed_fit.result.scale
+    top = np.hstack([X.T @ X, X.T @ Z]) / sigma2
+    bottom = np.hstack([Z.T @ X / sigma2, Z.T @ Z / sigma2 + np.linalg.inv(G)])
+    C = np.linalg.inv(np.vstack([top, bottom]))
+    T = np.hstack([X, Z])
+    expected = np.sqrt(np.einsum("ij,jk,ik->i", T, C, T))
+    got = crossed_fit.predict(kind="linear")
+    np.testing.assert_allclose(got["se"], expected, rtol=1e-8)
+    np.testing.assert_allclose(got["estimate"], crossed_fit.result.eta, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cbpp_fit", "crossed_fit"])
+def test_new_data_equal_to_the_training_data(name, request):
+    fit = request.getfixturevalue(name)
+    data = frame("cbpp" if name == "cbpp_fit" else "penicillin")
+    for level in ("conditional", "population", "marginal"):
+        same, new = fit.predict(level=level), fit.predict(data, level=level)
+        np.testing.assert_allclose(new.to_numpy(), same.to_numpy(), rtol=1e-9)
+
+
+def test_unseen_level_has_the_whole_prior_variance(cbpp_fit):
+    row = frame("cbpp").head(1).assign(herd="999")
+    new = cbpp_fit.predict(row, kind="linear")
+    population = cbpp_fit.predict(row, kind="linear", level="population")
+    sd = cbpp_fit.varcomp["sd"][0]
+    assert new["estimate"].item() == pytest.approx(population["estimate"].item(), rel=1e-12)
+    assert new["se"].item() ** 2 == pytest.approx(population["se"].item() ** 2 + sd**2, rel=1e-8)
+
+
+def test_marginal_mean_is_the_integral(cbpp_fit):
+    eta = float(cbpp_fit.fixed.loc["Intercept", "estimate"])
+    sd = float(cbpp_fit.varcomp["sd"][0])
+    expected, _ = integrate.quad(lambda b: stats.norm.pdf(b, 0, sd) / (1 + np.exp(-eta - b)), -8 * sd, 8 * sd)
+    got = cbpp_fit.predict(frame("cbpp").head(1), level="marginal")
+    assert got["estimate"].item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_marginal_standard_error_by_brute_force(cbpp_fit):
+    """Delta method over (β, sd), with the gradient by differences of the integral."""
+    row = frame("cbpp").iloc[[1]]
+    x = np.array([1.0, 1.0, 0.0, 0.0])
+    at = np.append(cbpp_fit.result.beta, cbpp_fit.result.theta)
+
+    def mean(v):
+        f = lambda z: stats.norm.pdf(z) / (1 + np.exp(-(x @ v[:4]) - abs(v[4]) * z))  # noqa: E731
+        return integrate.quad(f, -10, 10, epsabs=1e-13, epsrel=1e-13)[0]
+
+    gradient = np.array([(mean(at + h) - mean(at - h)) / 2e-5 for h in 1e-5 * np.eye(5)])
+    expected = np.sqrt(gradient @ cbpp_fit.result.cov_joint @ gradient)
+    assert cbpp_fit.predict(row, level="marginal")["se"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_responses_have_the_models_mean_and_support(cbpp_fit):
+    draws = cbpp_fit.predict(kind="response", draws=4000, seed=1)
+    size = frame("cbpp")["size"].to_numpy()
+    assert draws.shape == (56, 4000)
+    assert (draws.to_numpy() >= 0).all()
+    assert (draws.to_numpy() <= size[:, None]).all()
+    mean = cbpp_fit.predict()["estimate"].to_numpy() * size
+    error = draws.std(axis=1).to_numpy() / np.sqrt(4000)
+    # The predictive mean averages the mean over the uncertainty of η: close to, not equal to, the plug-in mean.
+    assert np.all(np.abs(draws.mean(axis=1).to_numpy() - mean) < 6 * error + 0.12 * mean)
+
+
+def test_responses_are_reproducible(cbpp_fit):
+    first, again, other = (cbpp_fit.predict(kind="response", draws=20, seed=s).to_numpy() for s in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"kind": "median"}, "kind is"), ({"level": "group"}, "level is"), ({"ci": 95}, "probability")],
+)
+def test_bad_options(cbpp_fit, options, words):
+    with pytest.raises(bg.MethodError, match=words):
+        cbpp_fit.predict(**options)
+
+
+def test_a_quasi_family_has_no_responses():
+    fit = bg.Model("breaks ~ wool", frame("warpbreaks"), family="quasipoisson").fit()
+    with pytest.raises(bg.MethodError, match="quasi"):
+        fit.predict(kind="response")
