@@ -9,6 +9,11 @@ from __future__ import annotations
 _SHOWN = 160  # characters of a formula that an error shows
 
 
+def shorten(shown: str, limit: int = 60) -> str:
+    """At most `limit` characters of a text given by the user, for messages."""
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
 class BayesGLMMError(Exception):
     """Base class of every error the package raises on purpose."""
 

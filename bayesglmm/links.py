@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bayesglmm.errors import FamilyError
+from bayesglmm.errors import FamilyError, shorten
 
 Floats = NDArray[np.float64]
 
@@ -323,4 +323,4 @@ def _named(link: str) -> Link:
             raise FamilyError(f"{link!r} is not a power link; write power(p) with a number p.") from None
     near = get_close_matches(name, LINKS, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise FamilyError(f"unknown link {link!r}.{hint} Known links: {known}, power(p).")
+    raise FamilyError(f"unknown link {shorten(repr(link))}.{hint} Known links: {known}, power(p).")

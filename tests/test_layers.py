@@ -102,7 +102,7 @@ def test_a_room_imports_only_from_its_left(path: Path) -> None:
         there = room(name.removeprefix("bayesglmm."))
         same = there.split(".")[0] == here.split(".")[0] and there == here
         deferred = inside and (here.split(".")[0], there.split(".")[0]) in DEFERRED
-        assert same or deferred or LEVEL[there] < LEVEL[here], f"{dotted(path)} imports {name}, which is not to its left"
+        assert same or deferred or LEVEL[there] < LEVEL[here], f"{dotted(path)} imports {name}: not to its left"
 
 
 @pytest.mark.parametrize("path", modules(), ids=dotted)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bayesglmm.errors import SpecError
+from bayesglmm.errors import SpecError, shorten
 from bayesglmm.methods.registry import METHODS
 
 Check = Callable[[Any, str], Any]
@@ -26,11 +26,6 @@ def _wrong(value: Any, place: str, expected: str) -> SpecError:
         shown = "too long to print"
     found = _NAMES.get(type(value), f"a {type(value).__name__}")
     return SpecError(f"{place} is {found}, {shown}; expected {expected}.")
-
-
-def shorten(shown: str) -> str:
-    """At most sixty characters of a text, for messages."""
-    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def near(name: str, known: Iterable[str]) -> str:
