@@ -10,6 +10,8 @@ from bayesglmm.families.base import (
     Support,
 )
 from bayesglmm.families.check import check_response
+from bayesglmm.families.negative_binomial import NegativeBinomial
+from bayesglmm.families.quasi import Quasi, QuasiNegativeBinomial
 from bayesglmm.families.registry import FAMILIES, eta_domain, get_family
 
 __all__ = [
@@ -20,6 +22,9 @@ __all__ = [
     "Derivatives",
     "Family",
     "KernelFactory",
+    "NegativeBinomial",
+    "Quasi",
+    "QuasiNegativeBinomial",
     "Support",
     "check_response",
     "eta_domain",

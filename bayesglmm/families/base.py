@@ -7,12 +7,14 @@ with the trials acting as weights. The extra parameters of a likelihood (residua
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bayesglmm.errors import FamilyError
 
 Floats = NDArray[np.float64]
 
@@ -111,6 +113,20 @@ class Auxiliary:
     start: Callable[[Floats, Floats, Floats], float]
 
 
+def unknown_moments(*arguments: Any) -> Any:
+    """Stand in for the variance and the deviance of a family that states neither.
+
+    Raises
+    ------
+    FamilyError
+        Always.
+    """
+    raise FamilyError(
+        "a family made from a PyMC distribution states no variance function and no deviance: use a method and a "
+        "residual that need only the likelihood (laplace, agq, map, mcmc; residuals 'response' or 'quantile')."
+    )
+
+
 @dataclass(frozen=True)
 class Family:
     """One family of response distributions (or, for a quasi-family, a mean-variance relation).
@@ -157,6 +173,12 @@ class Family:
     categories : str
         Whether a categorical response is allowed: ``"none"``, ``"two"`` (its second level is a success) or
         ``"ordered"``.
+    exponential : bool
+        Whether scoring with weights μ'²/V solves the likelihood equations given the auxiliaries: true of exponential
+        dispersion families, and by definition of quasi-families. Where it is False, methods built on mean and
+        variance alone (irls, gee, pql, mql) do not apply; `variance` is then still the variance, if known.
+    expectation : callable or None
+        (mu, aux) → E(y) where μ, the mean that the link models, is not it (zero inflation, hurdles).
     """
 
     name: str
@@ -176,3 +198,47 @@ class Family:
     mean_range: tuple[float, float] = (-np.inf, np.inf)
     trials: bool = False
     categories: str = "none"
+    exponential: bool = True
+    expectation: Callable[[Floats, tuple[float, ...]], Floats] | None = None
+
+    @classmethod
+    def from_pymc(
+        cls,
+        name: str,
+        builder: Callable[..., Any],
+        link: str = "identity",
+        auxiliaries: Mapping[str, str] | None = None,
+    ) -> Family:
+        """A family whose likelihood is any PyMC distribution.
+
+        Its kernel comes from the PyMC graph by automatic differentiation.
+
+        Parameters
+        ----------
+        name : str
+            What to call it.
+        builder : callable
+            ``builder(mu, **auxiliaries)`` → PyMC distribution (``.dist(...)``). The names of its parameters after
+            the first, those with a default left out, are the auxiliaries.
+        link : str
+            Name of the link of μ.
+        auxiliaries : mapping of str to str, optional
+            Name → link that makes it unconstrained. Those not named get ``"log"``: they are positive.
+
+        Returns
+        -------
+        Family
+
+        Raises
+        ------
+        FamilyError
+            For a builder whose parameters cannot be read, or auxiliaries that it does not take.
+
+        Examples
+        --------
+        >>> Family.from_pymc("student4", lambda mu, sigma: pm.StudentT.dist(nu=4, mu=mu, sigma=sigma)).links
+        ('identity',)
+        """
+        from bayesglmm.families.brought import family_from_builder
+
+        return family_from_builder(cls, name, builder, link, dict(auxiliaries or {}))

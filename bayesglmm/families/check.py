@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import warnings
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.design.types import Response
 from bayesglmm.errors import DataError, DataWarning
 from bayesglmm.families.base import Family, Support
 
 Floats = NDArray[np.float64]
+
+
+class ResponseLike(Protocol):
+    """What is asked of the left side of a formula (``bayesglmm.design.types.Response``)."""
+
+    @property
+    def name(self) -> str:
+        """As written."""
+        ...
+
+    @property
+    def y(self) -> Floats:
+        """Values, counts of successes, or codes, shape (n,)."""
+        ...
+
+    @property
+    def trials(self) -> Floats | None:
+        """Binomial denominators, shape (n,)."""
+        ...
+
+    @property
+    def levels(self) -> tuple[str, ...] | None:
+        """Level names of a categorical response."""
+        ...
+
 
 # What a likelihood family's counts may be replaced by when they are not whole numbers.
 _QUASI = {
@@ -21,7 +46,7 @@ _QUASI = {
 }
 
 
-def check_response(family: Family, response: Response | None, *, integer: bool = False) -> Response:
+def check_response[R: ResponseLike](family: Family, response: R | None, *, integer: bool = False) -> R:
     """Check a response against the family's support.
 
     Parameters
@@ -73,7 +98,7 @@ def check_response(family: Family, response: Response | None, *, integer: bool =
     return response
 
 
-def _check_categories(family: Family, response: Response) -> None:
+def _check_categories(family: Family, response: ResponseLike) -> None:
     levels = response.levels or ()
     shown = ", ".join(map(repr, levels[:5])) + (", ..." if len(levels) > 5 else "")
     if family.categories == "none":
@@ -90,7 +115,7 @@ def _check_categories(family: Family, response: Response) -> None:
         raise DataError(f"response {response.name!r} is categorical and cannot have trials; give counts of successes.")
 
 
-def _check_trials(family: Family, response: Response, trials: Floats) -> None:
+def _check_trials(family: Family, response: ResponseLike, trials: Floats) -> None:
     if not family.trials:
         raise DataError(
             f"family {family.name!r} takes no trials, and the response is {response.name!r}. "
@@ -107,7 +132,7 @@ def _check_trials(family: Family, response: Response, trials: Floats) -> None:
         )
 
 
-def _check_integer(family: Family, response: Response, integer: bool) -> None:
+def _check_integer(family: Family, response: ResponseLike, integer: bool) -> None:
     wrong = response.y != np.round(response.y)
     if response.trials is not None:
         wrong |= response.trials != np.round(response.trials)

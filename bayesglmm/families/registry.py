@@ -8,7 +8,7 @@ from importlib import import_module
 
 import numpy as np
 
-from bayesglmm.errors import FamilyError
+from bayesglmm.errors import FamilyError, shorten
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 
@@ -17,10 +17,27 @@ _WHERE: dict[str, tuple[str, str]] = {
     "gaussian": ("gaussian", "GAUSSIAN"),
     "binomial": ("binomial", "BINOMIAL"),
     "poisson": ("poisson", "POISSON"),
+    "negative_binomial": ("negative_binomial", "NegativeBinomial"),
+    "negative_binomial_1": ("negative_binomial", "NEGATIVE_BINOMIAL_1"),
+    "gamma": ("gamma", "GAMMA"),
+    "inverse_gaussian": ("inverse_gaussian", "INVERSE_GAUSSIAN"),
+    "quasipoisson": ("quasi", "QuasiPoisson"),
+    "quasibinomial": ("quasi", "QuasiBinomial"),
+    "quasi_negative_binomial": ("quasi", "QuasiNegativeBinomial"),
+    "quasi": ("quasi", "Quasi"),
 }
 _ALIASES = {
     "normal": "gaussian",
     "bernoulli": "binomial",
+    "nbinom": "negative_binomial",
+    "nb": "negative_binomial",
+    "nb2": "negative_binomial",
+    "nbinom1": "negative_binomial_1",
+    "nb1": "negative_binomial_1",
+    "quasi_poisson": "quasipoisson",
+    "quasi_binomial": "quasibinomial",
+    "student": "student_t",
+    "t": "student_t",
 }
 
 #: Names that :func:`get_family` knows.
@@ -64,7 +81,8 @@ def get_family(family: str | Family | Callable[[], Family]) -> Family:
     if name not in _WHERE:
         near = get_close_matches(name, (*FAMILIES, *_ALIASES), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise FamilyError(f"unknown family {family!r}.{hint} Known families: {known}; or bg.Family.from_pymc(...).")
+        shown = shorten(repr(family))
+        raise FamilyError(f"unknown family {shown}.{hint} Known families: {known}; or bg.Family.from_pymc(...).")
     module, attribute = _WHERE[name]
     found = getattr(import_module(f"bayesglmm.families.{module}"), attribute)
     return found if isinstance(found, Family) else found()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 
 from bayesglmm.families.base import Derivatives, KernelFactory
-from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas
+from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, row_weights
 from bayesglmm.families.kernels.jit import compiled
-from bayesglmm.families.kernels.logs import Logs, log_pair
+from bayesglmm.families.kernels.logs import log_pair
 
 Floats = NDArray[np.float64]
 
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 def _logit() -> Formulas:
     rows = compiled("rows_binomial", "logit")
 
-    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+    def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         return Derivatives(*rows(eta, *data))
 
-    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+    def weight(eta: Floats, psi: Psi, data: Data) -> Floats:
         y, f, w, _ = data
         return w * (y + f) * expit(eta) * expit(-eta)
 
@@ -37,13 +37,14 @@ def _by_logs(link: str) -> Formulas:
     """Any link, through the logs of its mean and complement."""
     pair = log_pair(link)
 
-    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+    def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         y, f, w, c = data
         up, down = pair(eta)
         terms = [w * (_times(y, a) + _times(f, b)) for a, b in zip(up, down, strict=True)]
-        return Derivatives(terms[0] + w * c, *terms[1:])
+        value = np.where(np.isnan(terms[0]) & ~np.isnan(eta), -np.inf, terms[0] + w * c)
+        return Derivatives(value, *terms[1:])
 
-    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+    def weight(eta: Floats, psi: Psi, data: Data) -> Floats:
         y, f, w, _ = data
         up, down = pair(eta)
         return w * (y + f) * -(up[1] * down[1])
@@ -77,11 +78,8 @@ def factory(link: str) -> KernelFactory:
     def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> ClosedKernel:
         y = np.asarray(y, dtype=float)
         m = np.ones(len(y)) if trials is None else np.asarray(trials, dtype=float)
-        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
+        w = row_weights(y, weights)
         log_choose = gammaln(m + 1.0) - gammaln(y + 1.0) - gammaln(m - y + 1.0)
         return ClosedKernel(formulas, (y, m - y, w, log_choose))
 
     return bind
-
-
-__all__ = ["Logs", "factory"]

@@ -7,16 +7,19 @@ the chain rule. Where s = η the formulas are used as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.families.base import AuxDerivatives, BoundKernel, Derivatives
+from bayesglmm.families.kernels.jit import compiled
 
 Floats = NDArray[np.float64]
 Data = tuple[Floats, ...]
+#: Auxiliaries, one entry each: a number, or one per row.
+Psi = Floats | tuple[Floats | float, ...]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Formulas:
         Number of auxiliaries.
     """
 
-    derivatives: Callable[[Floats, Floats, Data], Derivatives]
-    weight: Callable[[Floats, Floats, Data], Floats]
-    aux: Callable[[Floats, Floats, Data], AuxDerivatives] | None = None
+    derivatives: Callable[[Floats, Psi, Data], Derivatives]
+    weight: Callable[[Floats, Psi, Data], Floats]
+    aux: Callable[[Floats, Psi, Data], AuxDerivatives] | None = None
     n_aux: int = 0
 
 
@@ -52,6 +55,8 @@ class Path:
 @dataclass(frozen=True)
 class ClosedKernel:
     """A :class:`~bayesglmm.families.base.BoundKernel` made of formulas and the rows' data.
+
+    An overflow shows in the values (−inf), not as a warning: an optimiser that goes too far steps back.
 
     Parameters
     ----------
@@ -71,22 +76,94 @@ class ClosedKernel:
 
     def derivatives(self, eta: Floats, psi: Floats) -> Derivatives:
         """Value and three η-derivatives, each of η's shape."""
-        return self.formulas.derivatives(eta, psi, self.data)
+        with np.errstate(all="ignore"):
+            return self.formulas.derivatives(eta, psi, self.data)
 
     def aux_derivatives(self, eta: Floats, psi: Floats) -> AuxDerivatives:
         """ψ-derivatives of value, d1 and d2, each shape (n_aux, *η.shape)."""
         if self.formulas.aux is None:
             empty = np.empty((0, *np.shape(eta)))
             return AuxDerivatives(empty, empty, empty)
-        return self.formulas.aux(eta, psi, self.data)
+        with np.errstate(all="ignore"):
+            return self.formulas.aux(eta, psi, self.data)
 
     def expected_weight(self, eta: Floats, psi: Floats) -> Floats:
         """Fisher information in η, of η's shape."""
-        return self.formulas.weight(eta, psi, self.data)
+        with np.errstate(all="ignore"):
+            return self.formulas.weight(eta, psi, self.data)
 
     def subset(self, rows: NDArray[np.int64]) -> BoundKernel:
         """The same kernel on some of the rows."""
         return ClosedKernel(self.formulas, tuple(d[rows] for d in self.data))
+
+
+def compiled_formulas(module: str, weight: Callable[[Floats, Psi, Data], Floats], n_aux: int = 0) -> Formulas:
+    """Formulas whose row functions ``derivatives`` and, with auxiliaries, ``aux`` are compiled.
+
+    Parameters
+    ----------
+    module : str
+        Module of ``bayesglmm.families.kernels``. Its functions take s, the auxiliaries and the data of a row;
+        ``aux`` gives the derivatives of value, d1 and d2 for one auxiliary after the other.
+    weight : callable
+        As in :class:`Formulas`.
+    n_aux : int
+        Number of auxiliaries.
+
+    Returns
+    -------
+    Formulas
+    """
+    rows = compiled(module, "derivatives")
+
+    def derivatives(s: Floats, psi: Psi, data: Data) -> Derivatives:
+        return Derivatives(*rows(s, *psi, *data))
+
+    def aux(s: Floats, psi: Psi, data: Data) -> AuxDerivatives:
+        found = compiled(module, "aux")(s, *psi, *data)
+        return AuxDerivatives(*(np.stack(found[k::3]) for k in range(3)))
+
+    return Formulas(derivatives, weight, aux if n_aux else None, n_aux)
+
+
+def fix(formulas: Formulas, values: Mapping[int, float]) -> Formulas:
+    """The same formulas with some auxiliaries held at a value.
+
+    Parameters
+    ----------
+    formulas : Formulas
+        With all auxiliaries.
+    values : mapping of int to float
+        Position → value of ψ.
+
+    Returns
+    -------
+    Formulas
+        Of the remaining auxiliaries.
+    """
+    if not values:
+        return formulas
+    free = [j for j in range(formulas.n_aux) if j not in values]
+
+    def full(psi: Psi) -> Psi:
+        given = iter(psi)
+        return tuple(values[j] if j in values else next(given) for j in range(formulas.n_aux))
+
+    def aux(s: Floats, psi: Psi, data: Data) -> AuxDerivatives:
+        assert formulas.aux is not None
+        return AuxDerivatives(*(a[free] for a in formulas.aux(s, full(psi), data)))
+
+    return Formulas(
+        lambda s, psi, data: formulas.derivatives(s, full(psi), data),
+        lambda s, psi, data: formulas.weight(s, full(psi), data),
+        aux if free else None,
+        len(free),
+    )
+
+
+def row_weights(y: Floats, weights: Floats | None) -> Floats:
+    """Prior weights as an array, shape (n,)."""
+    return np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
 
 
 def along(formulas: Formulas, path: Path | None) -> Formulas:
@@ -112,24 +189,22 @@ def along(formulas: Formulas, path: Path | None) -> Formulas:
     def steps(eta: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         if bounded:
             eta = np.where((eta > low) & (eta < high), eta, np.nan)
-        with np.errstate(over="ignore", under="ignore"):
-            return path.steps(eta)
+        return path.steps(eta)
 
-    def derivatives(eta: Floats, psi: Floats, data: Data) -> Derivatives:
+    def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         s, s1, s2, s3 = steps(eta)
         value, f1, f2, f3 = formulas.derivatives(s, psi, data)
         if bounded:
             value = np.where(np.isnan(s) & ~np.isnan(eta), -np.inf, value)
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return Derivatives(value, f1 * s1, f2 * s1**2 + f1 * s2, f3 * s1**3 + 3.0 * f2 * s1 * s2 + f1 * s3)
+        return Derivatives(value, f1 * s1, f2 * s1**2 + f1 * s2, f3 * s1**3 + 3.0 * f2 * s1 * s2 + f1 * s3)
 
-    def aux(eta: Floats, psi: Floats, data: Data) -> AuxDerivatives:
+    def aux(eta: Floats, psi: Psi, data: Data) -> AuxDerivatives:
         assert formulas.aux is not None
         s, s1, s2, _ = steps(eta)
         value, f1, f2 = formulas.aux(s, psi, data)
         return AuxDerivatives(value, f1 * s1, f2 * s1**2 + f1 * s2)
 
-    def weight(eta: Floats, psi: Floats, data: Data) -> Floats:
+    def weight(eta: Floats, psi: Psi, data: Data) -> Floats:
         s, s1, _, _ = steps(eta)
         return formulas.weight(s, psi, data) * s1**2
 

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.families.base import AuxDerivatives, Derivatives, KernelFactory
-from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, along
+from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, along, row_weights
 from bayesglmm.families.kernels.paths import mean_path
 
 Floats = NDArray[np.float64]
 HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
-def _derivatives(mu: Floats, psi: Floats, data: Data) -> Derivatives:
+def _derivatives(mu: Floats, psi: Psi, data: Data) -> Derivatives:
     y, w, constant = data
     precision = w * np.exp(-2.0 * psi[0])
     residual = y - mu
@@ -22,7 +22,7 @@ def _derivatives(mu: Floats, psi: Floats, data: Data) -> Derivatives:
     return Derivatives(constant - psi[0] - 0.5 * d1 * residual, d1, d2, np.zeros_like(d1))
 
 
-def _aux(mu: Floats, psi: Floats, data: Data) -> AuxDerivatives:
+def _aux(mu: Floats, psi: Psi, data: Data) -> AuxDerivatives:
     y, w, _ = data
     precision = w * np.exp(-2.0 * psi[0])
     residual = y - mu
@@ -31,7 +31,7 @@ def _aux(mu: Floats, psi: Floats, data: Data) -> AuxDerivatives:
     return AuxDerivatives((d1 * residual - 1.0)[None], (-2.0 * d1)[None], d2[None])
 
 
-def _weight(mu: Floats, psi: Floats, data: Data) -> Floats:
+def _weight(mu: Floats, psi: Psi, data: Data) -> Floats:
     return np.broadcast_to(data[1] * np.exp(-2.0 * psi[0]), np.shape(mu)).copy()
 
 
@@ -50,7 +50,7 @@ def factory(link: str) -> KernelFactory:
     formulas = along(Formulas(_derivatives, _weight, _aux, 1), mean_path(link))
 
     def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> ClosedKernel:
-        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
+        w = row_weights(y, weights)
         return ClosedKernel(formulas, (np.asarray(y, dtype=float), w, 0.5 * np.log(w) - HALF_LOG_2PI))
 
     return bind

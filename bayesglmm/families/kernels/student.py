@@ -1,0 +1,31 @@
+"""Kernel of the Student-t family, in μ."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.families.base import KernelFactory
+from bayesglmm.families.kernels.bound import ClosedKernel, Data, Psi, along, compiled_formulas, fix, row_weights
+from bayesglmm.families.kernels.paths import mean_path
+
+Floats = NDArray[np.float64]
+
+
+def _weight(mu: Floats, psi: Psi, data: Data) -> Floats:
+    # Lange, Little & Taylor (1989), appendix B: (ν + 1)/((ν + 3) σ²).
+    nu = np.exp(psi[1])
+    weight = data[1] * (nu + 1.0) / (nu + 3.0) * np.exp(-2.0 * np.asarray(psi[0]))
+    return np.broadcast_to(weight, np.shape(mu)).copy()
+
+
+def factory(link: str, nu: float | None = None) -> KernelFactory:
+    """Kernel factory for one link; ψ = (log σ, log ν), or log σ alone when ν is given."""
+    formulas = fix(compiled_formulas("rows_student", _weight, 2), {} if nu is None else {1: float(np.log(nu))})
+    formulas = along(formulas, mean_path(link))
+
+    def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> ClosedKernel:
+        y = np.asarray(y, dtype=float)
+        return ClosedKernel(formulas, (y, row_weights(y, weights)))
+
+    return bind
