@@ -169,6 +169,8 @@ class _Nodes:
             eta += rows[:, r] * self.u[:, r].take(self.layout.codes, axis=1)
         self.eta = eta
         self.d = kernel.derivatives(eta, psi)
+        # A node outside the range of η has density zero; its derivatives mean nothing.
+        self.outside = None if np.all(np.isfinite(self.d.value)) else ~np.isfinite(self.d.value)
         h = self._by_level(self.d.value) - 0.5 * np.einsum("krl,krl->kl", self.u, self.u)
         terms = h + (self.grid.log_weights + 0.5 * np.sum(self.grid.nodes**2, axis=1))[:, None]
         top = terms.max(axis=0)
@@ -190,9 +192,10 @@ class _Nodes:
         q, codes = self.layout.size, self.layout.codes
         rows = self.factor.loadings.rows[0]
         row_weights = self.weights.take(codes, axis=1)
-        weighted = row_weights * self.d.d1
+        d1 = self.d.d1 if self.outside is None else np.where(self.outside, 0.0, self.d.d1)
+        weighted = row_weights * d1
         # g_k = ∇h at node k: only its weighted sums over nodes are needed.
-        gradient = np.stack([self._by_level(rows[:, r] * self.d.d1) for r in range(q)], axis=1) - self.u
+        gradient = np.stack([self._by_level(rows[:, r] * d1) for r in range(q)], axis=1) - self.u
         gradient *= self.weights[:, None]
         pull = gradient.sum(axis=0)
         E = np.einsum("krl,ks->rsl", gradient, self.grid.nodes)
@@ -204,6 +207,8 @@ class _Nodes:
         aux = np.zeros(self.kernel.n_aux)
         if self.kernel.n_aux:
             values = self.kernel.aux_derivatives(self.eta, self.psi).value
+            if self.outside is not None:
+                values = np.where(self.outside, 0.0, values)
             aux = np.einsum("akn,kn->a", values, row_weights)
         return Sums(
             self.value,
