@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.families import eta_domain
-from bayesglmm.families.base import AuxDerivatives, BoundKernel, Derivatives, Family, KernelFactory
+from bayesglmm.families.base import (
+    AuxDerivatives,
+    BoundKernel,
+    Derivatives,
+    Family,
+    KernelFactory,
+    unknown_moments,
+)
 from bayesglmm.graph.compiled import compile_quietly
 from bayesglmm.graph.rows import row_distribution
 from bayesglmm.links import Link, get_link
@@ -152,7 +159,7 @@ class GraphKernel:
 
     def _quasi_information(self, eta: Floats, psi: Floats) -> Floats:
         family, link = self.likelihood.family, self.likelihood.link
-        if family.variance is None:
+        if family.variance is unknown_moments:
             return np.full(eta.shape, np.nan)
         aux: Any = tuple(get_link(a.link).mean(np.asarray(v)) for a, v in zip(family.auxiliaries, psi))
         weight = np.ones(eta.shape)
