@@ -222,7 +222,7 @@ def _total_offset(formula: Formula, rows: Rows) -> Floats:
     total = np.zeros(len(rows.index))
     for node in formula.offsets:
         value = evaluate(node, rows.columns, {}, len(rows.index))
-        if isinstance(value, Factor) or np.ndim(value) != 1:
+        if isinstance(value, Factor | dict):
             raise DataError(f"offset({render(node)}) is not a column of numbers.")
         total += value
     if "offset" in rows.arguments:

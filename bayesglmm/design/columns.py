@@ -122,12 +122,17 @@ def _as_frame(data: Any) -> Any:
 
 
 def _to_pandas(series: Any) -> pd.Series:
-    """One column of a polars or pyarrow table, categories kept in their order."""
+    """One column of a polars or pyarrow table, categories kept in their order.
+
+    The order of polars' Categorical is that in which its strings were first met in the process, which means nothing:
+    such a column is text. Its Enum has an order.
+    """
     import narwhals
 
-    if series.dtype in (narwhals.Categorical, narwhals.Enum):
-        categories = series.cat.get_categories().to_list()
-        return pd.Series(pd.Categorical(series.to_list(), categories=categories))
+    if isinstance(series.dtype, narwhals.Enum):
+        return pd.Series(pd.Categorical(series.to_list(), categories=list(series.dtype.categories)))
+    if series.dtype == narwhals.Categorical and series.implementation.is_pyarrow():
+        return series.to_native().to_pandas()
     if series.dtype.is_numeric() and not series.dtype.is_decimal() and not series.is_null().any():
         return pd.Series(series.to_numpy())
     return pd.Series(series.to_list(), dtype=object)

@@ -54,8 +54,8 @@ def evaluate(node: Expr, columns: Mapping[str, Column], state: State, nrows: int
 
     Returns
     -------
-    ndarray of shape (n,) or (n, k), or Factor
-        Two-dimensional for transforms that give several columns; they carry their names as formulaic's metadata.
+    ndarray of float64, shape (n,), or Factor, or dict of str to ndarray
+        A dict for transforms that give several columns; its keys are what distinguishes their names.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def evaluate(node: Expr, columns: Mapping[str, Column], state: State, nrows: int
     """
     with np.errstate(all="ignore"):
         value = _evaluate(node, columns, state)
-    if isinstance(value, Factor):
+    if isinstance(value, Factor | dict):
         return value
     if np.asarray(value).dtype == bool:
         return _factor_from_bool(np.broadcast_to(value, nrows))
@@ -98,6 +98,8 @@ def _evaluate(node: Expr, columns: Mapping[str, Column], state: State) -> Any:
 
 def _numbers(node: Expr, columns: Mapping[str, Column], state: State) -> Any:
     value = _evaluate(node, columns, state)
+    if isinstance(value, dict):
+        raise DataError(f"{render(node)} gives several columns and cannot be computed with. Use it as it stands.")
     if isinstance(value, Factor):
         shown = ", ".join(value.levels[:3])
         message = f"{render(node)} holds labels ({shown}, …), and was expected to hold numbers."
@@ -140,9 +142,12 @@ def _transform(node: Call, values: Floats, state: dict[str, Any]) -> Any:
 
     options = {name: list(v) if isinstance(v, tuple) else v for name, v in read_options(node).items()}
     try:
-        return TRANSFORMS[node.function](values, **options, _state=state)
+        result = TRANSFORMS[node.function](values, **options, _state=state)
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
         raise DataError(f"{render(node)} cannot be computed: {error}") from error
+    if np.ndim(result) == 2:  # poly(): names that count from 1, raw or not
+        result = {str(j + 1): np.asarray(result)[:, j] for j in range(result.shape[1])}
+    return result
 
 
 def _category(node: Call, value: Any) -> Factor:

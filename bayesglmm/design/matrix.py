@@ -105,11 +105,12 @@ class _Materializer(PandasMaterializer):
         value = evaluate(self._nodes[expr], self._columns, spec.transform_state, self.nrows)
         if isinstance(value, Factor):
             return FactorValues(value, kind="categorical", spans_intercept=True, encoder=self._encoder(expr)), set()
-        raw = np.asarray(value.__wrapped__ if isinstance(value, FactorValues) else value)
-        bad = ~np.isfinite(raw) if raw.ndim == 1 else ~np.isfinite(raw).all(axis=1)
-        if bad.any():
-            raise DataError(f"{expr} is not a finite number in {first_rows(bad, self._index)}. Correct or drop them.")
-        return value, set()
+        for part in value.values() if isinstance(value, dict) else (value,):
+            bad = ~np.isfinite(np.asarray(part))
+            if bad.any():
+                where = first_rows(bad, self._index)
+                raise DataError(f"{expr} is not a finite number in {where}. Correct or drop them.")
+        return FactorValues(value, kind="numerical"), set()
 
     def _encoder(self, expr: str) -> Any:
         def encode(values: Any, reduced_rank: bool, encoder_state: dict[str, Any], **_: Any) -> FactorValues:

@@ -51,7 +51,7 @@ def independent_columns(X: Floats) -> NDArray[np.bool_]:
 
 def _triangular_factor(X: Floats) -> Floats:
     """R of X = QR for columns scaled to length about one."""
-    scale = np.abs(X).max(axis=0)
+    scale = np.maximum(X.max(axis=0), -X.min(axis=0))
     scale[scale == 0] = 1.0
     R = np.empty((0, X.shape[1]))
     for start in range(0, X.shape[0], _ROWS_AT_ONCE):

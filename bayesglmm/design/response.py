@@ -64,9 +64,9 @@ def build_response(
 def _numbers(value: object, label: str, index: pd.Index) -> Floats:
     if isinstance(value, Factor):
         raise DataError(f"{label} holds labels; expected numbers of successes and trials.")
+    if isinstance(value, dict):
+        raise DataError(f"The response {label} has {len(value)} columns; expected one.")
     y = np.array(value, dtype=np.float64)  # a copy: the table stays the user's own
-    if y.ndim != 1:
-        raise DataError(f"The response {label} has {y.shape[1]} columns; expected one.")
     bad = np.isnan(y)
     if bad.any():
         raise DataError(f"The response {label} cannot be computed in {first_rows(bad, index)}. Correct or drop them.")
