@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ def model(path: Path, priors: str | None) -> bg.Model:
 
 @cache
 def fitted(path: Path, priors: str | None, method: str, options: tuple[tuple[str, Any], ...]) -> bg.Fit:
-    return model(path, priors).fit(method, **dict(options))
+    with warnings.catch_warnings():
+        # Shun & McCullagh's array has its maximum at a column variance of zero.
+        warnings.simplefilter("ignore" if path.stem == "shun1995" else "error", bg.SingularFitWarning)
+        return model(path, priors).fit(method, **dict(options))
 
 
 @pytest.mark.parametrize(("path", "method", "k"), ENTRIES)
