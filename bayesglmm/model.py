@@ -100,8 +100,11 @@ class Model:
             priors_given=not isinstance(priors, str),
         )
         self.formula = formula
+        given = {"weights": weights, "offset": offset, "exposure": exposure}
+        #: Weights, offset and exposure in words, for summaries and reports.
+        self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
         self.about: dict[str, Any] = dict(about or {})
-        self.defaults: dict[str, dict[str, Any]] = {m: dict(given) for m, given in (defaults or {}).items()}
+        self.defaults: dict[str, dict[str, Any]] = {m: dict(own) for m, own in (defaults or {}).items()}
 
     def __repr__(self) -> str:
         design = self.problem.design

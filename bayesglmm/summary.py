@@ -52,8 +52,10 @@ def _facts(fit: Fit) -> str:
         ("Formula", model.formula),
         ("Family", f"{model.family.name} ({model.link.name} link)"),
         ("Rows", f"{fit.nobs}{dropped}" + (f"; groups: {groups}" if groups else "")),
-        ("Estimand", ESTIMAND.get(fit.estimand, fit.estimand)),
     ]
+    lines += [(name.capitalize(), column) for name, column in model.inputs.items()]
+    if model.design.blocks:
+        lines.append(("Estimand", ESTIMAND[fit.estimand]))
     if fit.result.loglik is not None:
         lines.append(("Log-lik", f"{fit.loglik:.4f}   AIC {fit.aic:.2f}   BIC {fit.bic:.2f}"))
     if fit.dispersion is not None:
