@@ -45,8 +45,8 @@ def positive(name: str, value: float | None) -> float | None:
     """
     if value is None:
         return None
-    if not (np.isfinite(value) and value > 0.0):
-        raise FamilyError(f"{name} = {value}; a positive number is expected.")
+    if isinstance(value, str | bool) or not (np.isscalar(value) and np.isfinite(value) and value > 0.0):
+        raise FamilyError(f"{name} = {value!r}; a positive number is expected.")
     return float(value)
 
 

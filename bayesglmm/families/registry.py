@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +46,7 @@ _ALIASES = {
 FAMILIES: tuple[str, ...] = tuple(_WHERE)
 
 
-def get_family(family: str | Family | Callable[[], Family]) -> Family:
+def get_family(family: str | Family | Callable[[], Family], **options: Any) -> Family:
     """Look a family up by name.
 
     Parameters
@@ -52,6 +54,8 @@ def get_family(family: str | Family | Callable[[], Family]) -> Family:
     family : str or Family
         A name of `FAMILIES`, or a :class:`Family`, which is returned as it is. A constructor that needs no
         argument (``NegativeBinomial``) is called.
+    **options
+        With a name: what the family's constructor takes, e.g. ``get_family("negative_binomial", theta=2.0)``.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def get_family(family: str | Family | Callable[[], Family]) -> Family:
     Raises
     ------
     FamilyError
-        For an unknown name; the message lists the known ones.
+        For an unknown name or option; the message lists the known ones.
 
     Examples
     --------
@@ -85,7 +89,14 @@ def get_family(family: str | Family | Callable[[], Family]) -> Family:
         raise FamilyError(f"unknown family {shown}.{hint} Known families: {known}; or bg.Family.from_pymc(...).")
     module, attribute = _WHERE[name]
     found = getattr(import_module(f"bayesglmm.families.{module}"), attribute)
-    return found if isinstance(found, Family) else found()
+    taken = () if isinstance(found, Family) else tuple(inspect.signature(found).parameters)
+    for option in options:
+        if option not in taken:
+            near = get_close_matches(option, taken, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            takes = ", ".join(taken) or "none"
+            raise FamilyError(f"family {name!r} has no option {shorten(repr(option))}.{hint} Its options: {takes}.")
+    return found if isinstance(found, Family) else found(**options)
 
 
 def eta_domain(family: Family, link: Link) -> tuple[float, float]:
