@@ -1,1 +1,1 @@
-"""Room."""
+"""Diagnostics of a fit: residuals, influence, checks, and one figure."""

@@ -79,7 +79,7 @@ def working_quantities(family: Family, link: Link, eta: Floats, y: Floats, w: Fl
     with np.errstate(all="ignore"):
         mu = link.mean(eta)
         slope = link.slope(eta)
-        variance = family.variance(mu, aux)
+        variance = _variance(family, mu, aux)
         ratio = slope / variance
         weight = w * slope * ratio
         residual = (y - mu) / slope
@@ -88,6 +88,18 @@ def working_quantities(family: Family, link: Link, eta: Floats, y: Floats, w: Fl
     if not ok.all():
         weight, residual, score = (np.where(ok, a, 0.0) for a in (weight, residual, score))
     return Working(mu, slope, variance, weight, residual, score)
+
+
+def _variance(family: Family, mu: Floats, aux: Aux) -> Floats:
+    """V(μ) inside the mean's open range and 0 elsewhere; the family's function is never asked outside it."""
+    low, high = family.mean_range
+    inner = (mu > low) & (mu < high)
+    if inner.all():
+        return family.variance(mu, aux)
+    variance = np.zeros_like(mu)
+    if inner.any():
+        variance[inner] = family.variance(mu[inner], aux)
+    return variance
 
 
 def working_weights(family: Family, link: Link, eta: Floats, w: Floats, aux: Aux = ()) -> Floats:
@@ -120,11 +132,22 @@ def inside_domain(family: Family, link: Link, eta: Floats, y: Floats, work: Work
 def pearson_terms(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux = ()) -> Floats:
     """Squared Pearson residuals w (y − μ)² / V(μ), shape (n,); zero where y = μ."""
     with np.errstate(all="ignore"):
-        out = w * np.square(y - mu) / family.variance(mu, aux)
+        out = w * np.square(y - mu) / _variance(family, mu, aux)
     return np.where(y == mu, 0.0, out)
 
 
 def deviance_terms(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux = ()) -> Floats:
     """Deviance contributions w d(y, μ) ≥ 0, shape (n,)."""
+    low, high = family.mean_range
     with np.errstate(all="ignore"):
-        return w * family.unit_deviance(y, mu, aux)
+        inside = (mu >= low) & (mu <= high)
+        if inside.all():
+            return w * family.unit_deviance(y, mu, aux)
+    return np.where(inside, 0.0, np.inf) if not inside.any() else _partly(family, mu, y, w, aux, inside)
+
+
+def _partly(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux, inside: NDArray[np.bool_]) -> Floats:
+    out = np.full_like(mu, np.inf)
+    with np.errstate(all="ignore"):
+        out[inside] = w[inside] * family.unit_deviance(y[inside], mu[inside], aux)
+    return out

@@ -1,0 +1,90 @@
+"""Residuals of any fit, random effects included in its means where it has them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from bayesglmm.diagnose.distribution import cdf_bounds
+from bayesglmm.errors import MethodError
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+from bayesglmm.scores.fitted import blocks_with, deviance_at, factor_at, working_at
+from bayesglmm.scores.sandwich import leverages
+from bayesglmm.scores.solve import Factor
+
+Floats = NDArray[np.float64]
+
+KINDS = ("pearson", "deviance", "response", "working", "quantile")
+
+
+def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed: int | None = 0) -> Floats:
+    """Residuals of a fit, shape (n,), not divided by the scale φ (quantile residuals are standard normal as they are).
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    result : Result
+        The fit; conditional modes or means of random effects are part of its linear predictor.
+    kind : {"pearson", "deviance", "response", "working", "quantile"}
+        ``"pearson"`` √w (y − μ) / √V(μ); ``"deviance"`` sign(y − μ) √(w d); ``"response"`` y − μ (a proportion for
+        binomial data); ``"working"`` (y − μ) dη/dμ; ``"quantile"`` Φ⁻¹(u) with u uniform between F(y−) and F(y):
+        exactly standard normal under the model (Dunn & Smyth 1996, J. Comput. Graph. Statist. 5, 236-244).
+    seed : int or None
+        Seed of the uniform draws of quantile residuals of a discrete response; None draws afresh.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    MethodError
+        An unknown kind, or quantile residuals of a quasi-likelihood fit.
+    """
+    if kind not in KINDS:
+        raise MethodError(f"unknown residuals {kind!r}; known kinds: {', '.join(KINDS)}.")
+    if kind == "quantile":
+        return quantile_residuals(problem, result, seed)
+    work = working_at(problem, result.eta, result.psi)
+    gap = problem.mean_response - work.mu
+    if kind == "response":
+        return gap
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == "working":
+            return np.where(gap == 0.0, 0.0, gap / work.slope)
+        if kind == "pearson":
+            return np.where(gap == 0.0, 0.0, np.sqrt(problem.case_weights / work.variance) * gap)
+    return np.sign(gap) * np.sqrt(deviance_at(problem, result.eta, result.psi))
+
+
+def deviance(problem: Problem, result: Result) -> float:
+    """Sum of w_i d_i at the fitted means."""
+    if "deviance" in result.extras:
+        return float(result.extras["deviance"])
+    return float(deviance_at(problem, result.eta, result.psi).sum())
+
+
+def quantile_residuals(problem: Problem, result: Result, seed: int | None = 0) -> Floats:
+    """Randomised quantile residuals, shape (n,); see :func:`residuals`."""
+    low, high = cdf_bounds(problem, result.eta, result.psi)
+    u = high
+    if problem.family.support.integer:
+        u = low + (high - low) * np.random.default_rng(seed).uniform(size=len(high))
+    edge = np.finfo(float)
+    return special.ndtri(np.clip(u, edge.tiny, 1.0 - edge.epsneg))
+
+
+def standardised(kind_values: Floats, leverage: Floats, scale: float) -> Floats:
+    """Residuals divided by √(φ (1 − h)), shape (n,)."""
+    return kind_values / np.sqrt(scale * (1.0 - leverage))
+
+
+def leverage_of(problem: Problem, result: Result) -> tuple[Floats, Factor]:
+    """Diagonal of the hat matrix of the fixed effects, and the factor of X'WX it came from."""
+    work = working_at(problem, result.eta, result.psi)
+    factor = factor_at(problem, result.eta, result.psi)
+    parts = [leverages(rows.X, weight, factor) for rows, weight in blocks_with(problem, work.weight)]
+    return np.concatenate(parts), factor
