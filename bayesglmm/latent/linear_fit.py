@@ -127,8 +127,7 @@ def fit_linear(
         # A scale went through zero in a form that is not even in it: the optimum within the form is on the edge.
         pinned |= crossed
         H = starting_inverse(model)
-    solution = model.solve(theta)
-    return LinearFit(solution, replace(minimum, evaluations=evaluations + 1), pinned)
+    return LinearFit(model.solve(theta), replace(minimum, evaluations=evaluations + 1), pinned)
 
 
 def _lifted(model: LinearModel, theta: Floats) -> Floats:

@@ -160,6 +160,8 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
         raise ConvergenceError(f"working linear mixed model {iteration} could not be fitted: {error}") from None
     move = loop.predictor(fit, loop.marginal) - state.eta
     change = float(np.sqrt(np.mean(w * np.square(move)) / fit.solution.scale))
+    # Rows without information (a separated response) do not show in the weighted change: look at them as well.
+    change = max(change, 1e-4 * float(np.max(np.abs(move)) / (1.0 + np.max(np.abs(state.eta)))))
     step = state.step
     if iteration > 2:
         turned_back = float(state.move @ (w * move)) < 0.0 and change > 0.8 * state.change

@@ -128,7 +128,7 @@ def _boundary(problem: Problem, fit: LinearFit) -> tuple[tuple[str, ...], NDArra
 
 def _decrement(fit: LinearFit) -> float:
     """Newton decrement of the log-likelihood (half the criterion): distance to the optimum in standard errors."""
-    return fit.minimum.decrement / np.sqrt(2.0)
+    return float(fit.minimum.decrement / np.sqrt(2.0))
 
 
 def _psi(loop: Loop, state: State, scale: float) -> Floats:
