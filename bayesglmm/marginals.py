@@ -1,12 +1,14 @@
 """What a fit says about each parameter: one marginal distribution each, by name, whatever the method.
 
 Parameters are the coefficients, the sds and correlations of the random effects, and the auxiliaries of the
-family, all on their natural scale. A method that gives draws is compared by its draws; one that gives an
-estimate and a standard error stands for a normal distribution (cut off where the parameter cannot be).
+family, all on their natural scale. A sampled posterior is its draws. Any other method stands for a normal distribution
+of its estimate and standard error on the scale where its intervals are made: coefficients as they are, sds, dispersions
+and positive auxiliaries by their logarithm, correlations by Fisher's z.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,16 +24,30 @@ from bayesglmm.links import get_link
 from bayesglmm.parameters import auxiliary_values, theta_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from bayesglmm.problem import Problem
     from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]
 Posterior = dict[str, Floats]
 
-#: Kinds of parameter and where each may lie.
-RANGES = {"fixed": (-np.inf, np.inf), "sd": (0.0, np.inf), "corr": (-1.0, 1.0), "auxiliary": (-np.inf, np.inf)}
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale on which a parameter is taken to be normal: there, back, and the slope of the way there."""
+
+    there: Callable[[Floats], Floats]
+    back: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+
+
+def link_scale(name: str) -> Scale:
+    """Scale of a link function: η = g(x)."""
+    link = get_link(name)
+    return Scale(link.eta, link.mean, lambda x: 1.0 / link.slope(link.eta(x)))
+
+
+IDENTITY, LOG = link_scale("identity"), link_scale("log")
+FISHER = Scale(np.arctanh, np.tanh, lambda x: 1.0 / (1.0 - np.square(x)))
 
 
 @dataclass(frozen=True)
@@ -47,9 +63,9 @@ class Marginal:
     estimate, sd : float
         Point estimate and standard error (posterior mean and sd for a sampled posterior); `sd` may be NaN.
     draws : ndarray, shape (chains, draws), or None
-        Draws of it, where the method gives any.
-    independent : bool
-        Whether the draws are direct ones; False for those of a Markov chain.
+        Draws of it, for a sampled posterior.
+    scale : Scale
+        Of the normal approximation.
     """
 
     parameter: str
@@ -57,14 +73,26 @@ class Marginal:
     estimate: float
     sd: float
     draws: Floats | None = None
-    independent: bool = True
+    scale: Scale = IDENTITY
 
     def quantiles(self, probabilities: Floats) -> Floats:
-        """Quantiles of the draws, or of the normal approximation within the parameter's range."""
+        """Quantiles of the draws, or of the normal approximation; NaN when there is neither."""
         if self.draws is not None:
             return np.quantile(self.draws, probabilities, method="hazen")
-        low, high = RANGES[self.kind]
-        return np.clip(self.estimate + self.sd * stats.norm.ppf(probabilities), low, high)
+        center, spread = self._normal
+        return self.scale.back(center + spread * stats.norm.ppf(probabilities))
+
+    def density(self, x: Floats) -> Floats:
+        """Density of the normal approximation at points of the parameter's natural scale."""
+        return stats.norm.pdf(self.scale.there(x), *self._normal) * self.scale.slope(x)
+
+    @property
+    def _normal(self) -> tuple[float, float]:
+        """Mean and sd on the approximation's scale; NaN without a standard error."""
+        if not self.sd > 0:
+            return float("nan"), float("nan")
+        estimate = np.array(self.estimate)
+        return float(self.scale.there(estimate)), self.sd * float(self.scale.slope(estimate))
 
 
 def marginals(problem: Problem, result: Result) -> dict[str, Marginal]:
@@ -80,27 +108,25 @@ def marginals(problem: Problem, result: Result) -> dict[str, Marginal]:
     dict
         Parameter name → :class:`Marginal`, in the order coefficients, sds and correlations, auxiliaries.
     """
-    posterior = {} if result.draws is None else posterior_variables(problem, result.draws)
+    sampled = result.draws is not None and not result.draws.independent
+    posterior = posterior_variables(problem, result.draws) if sampled and result.draws is not None else {}
     parts = (_coefficients, _random_terms, _auxiliaries)
     found = [m for part in parts for m in part(problem, result, posterior)]
     return {m.parameter: m for m in found}
 
 
-def _marginal(result: Result, name: str, kind: str, estimate: float, sd: float, draws: Floats | None) -> Marginal:
+def _marginal(name: str, kind: str, estimate: float, sd: float, draws: Floats | None, scale: Scale) -> Marginal:
     """A sampled posterior is summarised by its draws, everything else by what its tables say."""
-    given = result.draws
-    if draws is None or given is None:
-        return Marginal(name, kind, float(estimate), float(sd))
-    if not given.independent:
+    if draws is not None:
         estimate, sd = draws.mean(), draws.std(ddof=1)
-    return Marginal(name, kind, float(estimate), float(sd), draws, given.independent)
+    return Marginal(name, kind, float(estimate), float(sd), draws, scale)
 
 
 def _coefficients(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
     draws = posterior.get(names.COEFFICIENTS)
     se = np.sqrt(np.diag(result.cov_beta))
     for j, name in enumerate(problem.design.columns):
-        yield _marginal(result, name, "fixed", result.beta[j], se[j], None if draws is None else draws[..., j])
+        yield _marginal(name, "fixed", result.beta[j], se[j], None if draws is None else draws[..., j], IDENTITY)
 
 
 def _random_terms(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
@@ -112,11 +138,12 @@ def _random_terms(problem: Problem, result: Result, posterior: Posterior) -> Ite
         for name in scales:
             j = block.columns.index(name)
             label = f"{block.group}.sd" if len(scales) == 1 else f"{block.group}.sd[{name}]"
-            yield _marginal(result, label, "sd", sd[j], error(j, j), None if draws is None else draws[..., j])
+            yield _marginal(label, "sd", sd[j], error(j, j), None if draws is None else draws[..., j], LOG)
         draws = posterior.get(names.corr_variable(block.group))
         for i, j in _pairs(covariance):
             label = f"{block.group}.corr[{block.columns[i]}, {block.columns[j]}]"
-            yield _marginal(result, label, "corr", corr[i, j], error(i, j), None if draws is None else draws[..., i, j])
+            sample = None if draws is None else draws[..., i, j]
+            yield _marginal(label, "corr", corr[i, j], error(i, j), sample, FISHER)
 
 
 def _pairs(covariance: BlockCovariance) -> Iterator[tuple[int, int]]:
@@ -156,7 +183,8 @@ def _auxiliaries(problem: Problem, result: Result, posterior: Posterior) -> Iter
     values = auxiliary_values(problem, result.psi)
     for j, (auxiliary, value) in enumerate(zip(family.auxiliaries, values)):
         error = _slope(get_link(auxiliary.link).mean, result.psi[j]) * _psi_error(result, j)
-        yield _marginal(result, auxiliary.name, "auxiliary", value, error, posterior.get(auxiliary.name))
+        scale = link_scale(auxiliary.link)
+        yield _marginal(auxiliary.name, "auxiliary", value, error, posterior.get(auxiliary.name), scale)
 
 
 def _dispersion(problem: Problem, result: Result, posterior: Posterior) -> Marginal:
@@ -166,7 +194,7 @@ def _dispersion(problem: Problem, result: Result, posterior: Posterior) -> Margi
     name, kind = ("Residual.sd", "sd") if gaussian else ("dispersion", "auxiliary")
     root = np.sqrt if gaussian else np.asarray
     if not len(result.psi) or family.dispersion is None:
-        return _marginal(result, name, kind, float(root(result.scale)), float("nan"), None)
+        return _marginal(name, kind, float(root(result.scale)), float("nan"), None, LOG)
     link = get_link(family.auxiliaries[0].link)
 
     scale_of = family.dispersion
@@ -177,7 +205,7 @@ def _dispersion(problem: Problem, result: Result, posterior: Posterior) -> Margi
     error = _slope(lambda psi: shown(link.mean(psi)), result.psi[0]) * _psi_error(result, 0)
     draws = posterior.get(family.auxiliaries[0].name)
     estimate = float(shown(link.mean(result.psi[:1]))[0])
-    return _marginal(result, name, kind, estimate, error, None if draws is None else shown(draws))
+    return _marginal(name, kind, estimate, error, None if draws is None else shown(draws), LOG)
 
 
 def _slope(function: Callable[[Floats], Floats], at: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from bayesglmm import names
 from bayesglmm.errors import MethodError
 from bayesglmm.marginals import marginals
+from bayesglmm.posterior import with_draws
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,12 +98,14 @@ def parameter_tree(fit: Fit) -> Any:
     """
     from arviz_base import from_dict
 
-    draws = {k: m.draws for k, m in marginals(fit.model.problem, fit.result).items() if m.draws is not None}
-    if not draws:
+    result = with_draws(fit.model.problem, fit.result)
+    if result.draws is None:
         raise MethodError(
             f"a {fit.method} fit gives no draws to plot; fit.plot_forest() shows its estimates and intervals."
         )
-    return from_dict({"posterior": {names.safe(k): v for k, v in draws.items()}})
+    as_sampled = replace(result, draws=replace(result.draws, independent=False))
+    found = marginals(fit.model.problem, as_sampled)
+    return from_dict({"posterior": {names.safe(k): m.draws for k, m in found.items() if m.draws is not None}})
 
 
 def _source(fit: Fit, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:

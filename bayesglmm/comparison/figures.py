@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
-from bayesglmm.marginals import RANGES, Marginal
+from bayesglmm.marginals import Marginal
 from bayesglmm.plots import GREY, INK, PALE, PALETTE, bare_rows, look, new_figure
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def overview(found: Found, parameters: Sequence[str], reference: str) -> Figure:
             ax.hlines(rows, bias - reach, bias + reach, color=paint[method], lw=1.4)
             ax.plot(bias, rows, "o", color=paint[method], ms=4.0, label=method)
         bare_rows(ax, shown)
-        ax.set_xlabel(f"difference from {reference}, in its posterior sds (shaded: its own 95 % interval)")
+        ax.set_xlabel(f"difference from {reference}, in its sds (shaded: its own 95 % interval)")
         figure.legend(loc="outside upper left", ncols=min(len(methods), 6), frameon=False)
     return figure
 
@@ -96,7 +95,7 @@ def draw_intervals(ax: Axes, found: Found, parameter: str, reference: str, *, la
         marginal = found[method].get(parameter)
         if marginal is None:
             continue
-        if np.isfinite(marginal.sd):
+        if marginal.sd > 0:
             ends = marginal.quantiles(np.array([0.025, 0.25, 0.75, 0.975]))
             ax.hlines(row, ends[0], ends[3], color=paint[method], lw=1.1)
             ax.hlines(row, ends[1], ends[2], color=paint[method], lw=2.8)
@@ -126,16 +125,15 @@ def draw_densities(ax: Axes, found: Found, parameter: str, reference: str) -> No
 
 
 def density_curve(marginal: Marginal) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a marginal's density: a kernel estimate of its draws (ArviZ), or the normal curve."""
+    """Points of a marginal's density: a kernel estimate of its draws (ArviZ), or its normal approximation."""
     if marginal.draws is not None:
         from arviz_stats.base import array_stats
 
         x, y, _ = array_stats.kde(marginal.draws.ravel(), axis=0, grid_len=256)
         return x, y
-    low, high = RANGES[marginal.kind]
-    ends = np.clip(marginal.estimate + np.array([-4.0, 4.0]) * marginal.sd, low, high)
+    ends = marginal.quantiles(np.array([3e-5, 1.0 - 3e-5]))
     x = np.linspace(ends[0], ends[1], 256)
-    return x, stats.norm.pdf(x, marginal.estimate, marginal.sd)
+    return x, marginal.density(x)
 
 
 def _grid(panel: Callable[[Axes, str], None], parameters: Sequence[str], height: float) -> Figure:

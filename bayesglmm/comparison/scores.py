@@ -47,7 +47,7 @@ def yardstick(marginal: Marginal) -> Yardstick:
     -----
     Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16, 667-718, as in ArviZ.
     """
-    if marginal.draws is None or marginal.independent:
+    if marginal.draws is None:
         return Yardstick(marginal, 0.0, 0.0)
     from arviz_stats.base import array_stats
 

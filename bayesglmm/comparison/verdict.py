@@ -158,7 +158,7 @@ def _standing(mark: Grade, rows: pd.DataFrame) -> str:
     is_fixed = rows["kind"] == "fixed"
     fixed, other = rows[is_fixed], rows[~is_fixed]
     if len(fixed) and len(other) and _graded(fixed) is not _graded(other):
-        return f"Coefficients {_graded(fixed).words}, variance parameters {_graded(other).words}"
+        return f"Coefficients {_graded(fixed).words}; variance parameters {_graded(other).words}"
     return mark.words[0].upper() + mark.words[1:]
 
 
@@ -169,11 +169,9 @@ def _detail(rows: pd.DataFrame) -> str:
         return "every difference is within the reference's Monte-Carlo error"
     parts = []
     if abs(bias.value) >= GRADES[0].bias:
-        parts.append(
-            f"{bias.parameter} is {abs(bias.value):.2f} posterior sd too {'low' if bias.value < 0 else 'high'}"
-        )
+        parts.append(f"{bias.parameter} is {abs(bias.value):.2f} sd too {'low' if bias.value < 0 else 'high'}")
     elif bias.parameter:
-        parts.append(f"no estimate is off by more than {abs(bias.value):.2f} posterior sd")
+        parts.append(f"no estimate is off by more than {abs(bias.value):.2f} sd")
     if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
         size = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
         parts.append(f"the interval of {ratio.parameter} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")

@@ -71,7 +71,7 @@ def _overview(cmp: Comparison) -> Picture | None:
     if cmp.objections or len(cmp.found) < 2:
         return None
     figure = cmp.plot("overview")
-    return Picture(svg(figure), f"Estimates and 95 % intervals of every method, in posterior sds of {cmp.reference}")
+    return Picture(svg(figure), f"Estimates and 95 % intervals of every method, in sds of {cmp.reference}")
 
 
 def _cards(cmp: Comparison) -> list[Picture]:

@@ -207,7 +207,7 @@ def diagnostics(cmp: Comparison) -> dict[str, Any] | None:
 
 def _chain_rows(cmp: Comparison) -> list[dict[str, Any]]:
     """R-hat, bulk and tail ESS and Monte-Carlo standard error of every parameter of a sampled reference."""
-    sampled = {k: m for k, m in cmp.found[cmp.reference].items() if m.draws is not None and not m.independent}
+    sampled = {k: m for k, m in cmp.found[cmp.reference].items() if m.draws is not None}
     if not sampled:
         return []
     from arviz_stats.base import array_stats

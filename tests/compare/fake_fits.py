@@ -28,9 +28,7 @@ def make_problem() -> Problem:
     x = rng.normal(size=ROWS)
     codes = np.arange(ROWS) % LEVELS
     y = rng.poisson(np.exp(0.5 + 0.3 * x + 0.4 * rng.normal(size=LEVELS)[codes])).astype(float)
-    block = RandomBlock(
-        "g", tuple("abcdefgh"), codes, np.ones((ROWS, 1)), ("Intercept",), (Term("1 | g", 0, 1, True),)
-    )
+    block = RandomBlock("g", tuple("abcdefgh"), codes, np.ones((ROWS, 1)), ("Intercept",), (Term("1 | g", 0, 1, True),))
     design = Design(
         formula=None,
         response=Response("y", y),
@@ -87,9 +85,7 @@ def sampled_result(draws: int = 1000, seed: int = 0, **status: Any) -> Result:
         theta=theta.mean(axis=(0, 1)),
         effects=(effects.mean(axis=(0, 1)),),
         effects_sd=(effects.std(axis=(0, 1)),),
-        draws=Draws(
-            beta, theta, np.empty((4, draws, 0)), (effects,), False, {"diverging": np.zeros((4, draws))}
-        ),
+        draws=Draws(beta, theta, np.empty((4, draws, 0)), (effects,), False, {"diverging": np.zeros((4, draws))}),
     )
 
 
