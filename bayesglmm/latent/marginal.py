@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayesglmm.errors import MethodError, SeparationWarning
+from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum, maximise
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
-
-#: Standard error of a fitted linear predictor beyond which the data are taken to be separated.
-SEPARATED = 50.0
+Bools = NDArray[np.bool_]
 
 
 def marginal_loglik(
@@ -106,7 +105,7 @@ def fit_marginal(
     Warns
     -----
     SeparationWarning
-        When linear predictors run to infinity.
+        Some estimates are infinite; the columns and rows are named.
     """
     _require_likelihood(problem)
     begin = time.perf_counter()
@@ -133,13 +132,16 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
     coordinates, objective, mode = target.coordinates, target.objective, optimum.point.mode
     beta, theta, psi = coordinates.split(optimum.point.x)
     slope = coordinates.slope(theta)
+    boundary, edge = _boundary(problem, coordinates, optimum)
     joint = optimum.curvature.covariance * np.outer(slope, slope)
+    joint[edge], joint[:, edge] = np.nan, np.nan
     cov_beta = joint[: coordinates.p, : coordinates.p]
     given, full = _effect_sds(target, optimum, theta)
     eta = np.empty(objective.structure.n)
     eta[objective.order] = mode.eta
-    boundary = _boundary(problem, coordinates, optimum, theta)
-    notes = (*optimum.notes, *_separation(problem, cov_beta))
+    separated = _separation(problem, beta, optimum.converged)
+    if separated:
+        warnings.warn(f"{separated}.", SeparationWarning, stacklevel=3)
     evaluation = optimum.point.evaluation
     assert evaluation is not None
     return Result(
@@ -159,13 +161,13 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
         df_model=len(optimum.point.x),
         df_resid=float(problem.design.nobs - coordinates.p),
         status=Status(
-            optimum.converged,
-            optimum.message,
+            optimum.converged and not separated,
+            separated or optimum.message,
             optimum.iterations,
             optimum.evaluations,
             optimum.decrement,
-            boundary,
-            notes,
+            () if separated else boundary,
+            (*optimum.notes, *_unidentified(problem, coordinates, optimum)),
             seconds,
         ),
         draws=drawn,
@@ -222,37 +224,49 @@ def _effect_slopes(target: Target, optimum: Optimum, theta: Floats) -> list[Floa
     return out
 
 
-def _boundary(problem: Problem, coordinates: Coordinates, optimum: Optimum, theta: Floats) -> tuple[str, ...]:
-    """Names of what sits at an edge."""
-    names: list[str] = []
+def _boundary(problem: Problem, coordinates: Coordinates, optimum: Optimum) -> tuple[tuple[str, ...], Bools]:
+    """What sits at an edge in words, and which entries of (β, θ, ψ) have no standard error because of it."""
+    _, theta, _ = coordinates.split(optimum.point.x)
     edge = ~optimum.curvature.free
+    terms: list[str] = []
     position = coordinates.theta.start
-    for block, cov, own in zip(problem.design.blocks, coordinates.covariance, coordinates.blockwise(theta)):
-        sd, _ = cov.sd_corr(own)
-        zero = [f"{block.group}.sd" + (f"[{c}]" if len(sd) > 1 else "") for c, s in zip(block.columns, sd) if s == 0]
-        names += zero
-        for k, entry in enumerate(cov.coordinates):
-            if edge[position + k]:
-                name = f"{block.group}.{'corr' if entry.kind == 'interval' or not zero else 'sd'}"
-                names += [] if any(n.startswith(name) for n in names) else [name]
+    weights = np.abs(optimum.point.mode.derivatives.d2)
+    layouts = optimum.point.mode.factor.plan.structure.layouts if optimum.point.mode.factor else ()
+    for block, cov, own, b in zip(problem.design.blocks, coordinates.covariance, coordinates.blockwise(theta), layouts):
+        # An sd that a level's rows could just tell from zero.
+        sizes = np.sqrt(b.levels / np.maximum(weights @ b.z**2, 1e-300))
+        found, flags = find_boundary(block, cov, own, sizes)
+        here = slice(position, position + cov.n_params)
+        if not found and edge[here].any():
+            found = (f"the covariance of {block.group} is at the edge of its range",)
+        terms += found
+        edge[here] |= flags
         position += cov.n_params
-    names += [a.name for a, at in zip(problem.family.auxiliaries, edge[coordinates.theta.stop :]) if at]
-    return tuple(names)
+    for auxiliary, at_edge in zip(problem.family.auxiliaries, edge[position:]):
+        if at_edge:
+            terms.append(f"{auxiliary.name} is at the edge of its range")
+    return tuple(terms), edge
 
 
-def _separation(problem: Problem, cov_beta: Floats) -> tuple[str, ...]:
-    """Warn when some linear predictors are known to no useful accuracy: the mark of complete separation."""
-    if problem.priors is not None or np.isnan(cov_beta).any():
+def _unidentified(problem: Problem, coordinates: Coordinates, optimum: Optimum) -> tuple[str, ...]:
+    """The parameters that the flattest direction mixes, when the information is not positive definite."""
+    if optimum.curvature.definite:
         return ()
-    X = problem.design.X
-    spread = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", X, cov_beta, X, optimize=True), 0.0))
-    if problem.link.name == "identity" or spread.max() < SEPARATED:
-        return ()
-    se = np.sqrt(np.diag(cov_beta)) * np.std(X, axis=0)
-    worst = [c for c, s in zip(problem.design.columns, se) if s > SEPARATED / 10] or list(problem.design.columns)
-    message = (
-        f"the response is separated: some estimates are infinite (coefficients involved: {', '.join(worst)}). "
-        "Weakly informative priors (priors='default') keep them finite."
-    )
-    warnings.warn(message, SeparationWarning, stacklevel=4)
-    return (message,)
+    names = list(problem.design.columns)
+    for block, cov in zip(problem.design.blocks, coordinates.covariance):
+        names += [f"the covariance of {block.group}"] * cov.n_params
+    names += [a.name for a in problem.family.auxiliaries]
+    size = np.abs(optimum.curvature.worst) * np.sqrt(np.abs(np.diag(optimum.curvature.information)))
+    mixed = dict.fromkeys(n for n, s in zip(names, size) if s > 0.2 * size.max())
+    return (f"not identified by the data, alone or apart from each other: {', '.join(mixed)}",)
+
+
+def _separation(problem: Problem, beta: Floats, converged: bool) -> str:
+    """What is separated in words, or nothing. Random effects do not matter: infinite β under them is the same."""
+    if problem.priors is not None:
+        return ""
+    from bayesglmm.scores.rows import problem_rows
+    from bayesglmm.scores.separation import find_separation
+
+    found = find_separation(problem_rows(problem), problem.family, problem.link, beta, converged=converged)
+    return "" if found is None else found.describe(problem.design.index)

@@ -144,14 +144,18 @@ def tidy(target: Target, point: TargetPoint, found: Minimum) -> TargetPoint:
     """
     coordinates = target.coordinates
     x = canonical(coordinates, point.x)
-    snapped = x.copy()
-    near = np.abs(x) < 1e-3 * np.sqrt(np.diag(found.inverse_hessian))
-    for k, entry in enumerate(coordinates.entries):
-        i = coordinates.theta.start + k
-        if entry.kind == "scale" and not entry.logged(coordinates.log_scales) and near[i]:
-            snapped[i] = 0.0
+    small = 1e-3 * np.sqrt(np.diag(found.inverse_hessian))
+    scales = np.zeros(len(x), dtype=bool)
+    scales[coordinates.theta] = [
+        e.kind == "scale" and not e.logged(coordinates.log_scales) for e in coordinates.entries
+    ]
+    snapped = x
+    for _ in range(len(x)):  # emptying one column of Λ can shorten the next
+        before, snapped = snapped, canonical(coordinates, np.where(scales & (np.abs(snapped) < small), 0.0, snapped))
+        if np.array_equal(before, snapped):
+            break
     if not np.array_equal(snapped, x):
-        at_zero = target.at(canonical(coordinates, snapped))
+        at_zero = target.at(snapped)
         if at_zero.value >= point.value - 1e-7:
             return at_zero
     return point if np.array_equal(x, point.x) else target.at(x)
