@@ -225,6 +225,6 @@ def _what_went_wrong(state: State, previous: State, iterations: int) -> str:
     turned = float(previous.move @ (state.at.weights * state.move)) < 0.0
     if turned:
         return f"{cap}: the working response oscillates, and the estimate is not a fixed point"
-    if float(np.max(np.abs(state.eta))) > 30.0 and state.change > 1e-6:
+    if float(np.max(np.abs(state.eta))) > 30.0 and float(np.max(np.abs(state.move))) > 1e-2:
         return f"{cap}: the linear predictor grows without bound (a response that the predictors separate?)"
     return f"{cap}, in one direction: raise max_iterations, or the estimate does not exist"

@@ -1,6 +1,6 @@
 """The linear mixed model by the textbook's dense formulas: V = ZGZ' + R, GLS, BLUP, ML and REML.
 
-Searle, Casella & McCulloch (1992), Variance Components, chapters 6 and 7. Everything is n × n: an oracle for small data.
+Searle, Casella & McCulloch (1992), Variance Components, chapters 6 and 7. Everything is n × n: for small data.
 """
 
 from __future__ import annotations
