@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design import build_design
-from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, FormulaError, MethodError, SingularFitWarning
+from bayesglmm.errors import (
+    BayesGLMMWarning,
+    ConvergenceWarning,
+    DataError,
+    FormulaError,
+    MethodError,
+    SingularFitWarning,
+)
 from bayesglmm.families import get_family
 from bayesglmm.families.check import check_response
 from bayesglmm.fit import Fit
@@ -99,6 +106,7 @@ class Model:
             priors=None if row.quasi else resolve_priors(priors, design, row, bound_link, maps),
             priors_given=not isinstance(priors, str),
         )
+        _check_identified(self.problem)
         self.formula = formula
         given = {"weights": weights, "offset": offset, "exposure": exposure}
         #: Weights, offset and exposure in words, for summaries and reports.
@@ -239,3 +247,18 @@ class Model:
         if self.family.quasi:
             raise MethodError(f"{self.family.name} is a quasi-family: it has no likelihood, hence no PyMC graph.")
         return build_model(self.problem)
+
+
+def _check_identified(problem: Problem) -> None:
+    """Refuse a Gaussian effect per row beside the Gaussian residual: only the sum of their variances is in the data."""
+    design = problem.design
+    even = design.weights is None or bool((design.weights == design.weights[0]).all())
+    if problem.family.name != "gaussian" or problem.link.name != "identity" or not even:
+        return
+    for block, covariance in zip(design.blocks, problem.covariance):
+        free = covariance.precision is None and block.z.shape[1] == 1 and bool((block.z == block.z[0]).all())
+        if free and len(block.levels) == design.nobs:
+            raise DataError(
+                f"The grouping factor {block.group!r} has one row per level: in a Gaussian model that effect and the "
+                "residual cannot be told apart. Leave the term out."
+            )

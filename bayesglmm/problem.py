@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesglmm.errors import MethodError
+
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance
     from bayesglmm.design.types import Design, Floats, Response
@@ -68,6 +70,8 @@ class Problem:
         kind : {"auto", "graph"}
             ``"auto"`` takes the closed form where there is one; ``"graph"`` always differentiates the PyMC graph.
         """
+        if kind not in ("auto", "graph"):
+            raise MethodError(f"kernel is {kind!r}; 'auto' or 'graph' is expected.")
         closed = self.family.kernel(self.link.name) if self.family.kernel is not None and kind == "auto" else None
         r = self.response
         if closed is None:
