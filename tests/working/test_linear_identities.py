@@ -45,7 +45,7 @@ def structures(rng):
         "three crossed": (
             (block(rng, "a", 8, 1), block(rng, "b", 5, 1), block(rng, "c", 4, 2)),
             None,
-            [1, 0.5] + [0.4, -0.2, 0.3],
+            [1, 0.5, 0.4, -0.2, 0.3],
         ),
         "exchangeable": ((block(rng, "a", 10, 3),), {"a": "cs"}, [0.7, 0.4, 0.5, 0.3]),
         "autoregressive": ((block(rng, "a", 7, 3),), {"a": "ar1"}, [0.7, -0.4]),
@@ -102,7 +102,7 @@ def test_criterion_coefficients_and_modes_are_the_dense_ones(name, reml, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_profiled_scale_is_the_minimising_one(name):
-    problem, model, theta = make(name, reml=True)
+    _, model, theta = make(name, reml=True)
     at = model.solve(theta)
     for factor in (0.99, 1.01):
         assert model.solve(theta, factor * at.scale).criterion > at.criterion
@@ -120,7 +120,7 @@ def test_gradient_in_theta_is_the_difference_quotient(name, reml, scale):
 
 @pytest.mark.parametrize("reml", [False, True])
 def test_gradient_in_the_weights_is_the_difference_quotient(reml):
-    problem, model, theta = make("crossed", reml=reml)
+    _, model, theta = make("crossed", reml=reml)
     at = model.solve(theta)
 
     def criterion(w):
@@ -131,7 +131,7 @@ def test_gradient_in_the_weights_is_the_difference_quotient(reml):
 
 
 def test_a_singular_z_and_badly_scaled_columns_cost_no_digits():
-    problem, model, theta = make("slope", reml=True)
+    _, model, theta = make("slope", reml=True)
     X = model.X * np.array([1.0, 1e6, 1e-6])
     scaled = LinearModel(model.structure, model.covariance, X, model.y + 1e6, model.weights, True, None)
     moved, at = scaled.solve(theta), model.solve(theta)

@@ -81,7 +81,7 @@ def test_converged_first_order_fits(name, id):
 
 @pytest.mark.parametrize(("name", "id"), cases("glmmPQL"))
 def test_glmmpql(name, id):
-    reference, problem, _ = fitted(name, id)
+    _, problem, _ = fitted(name, id)
     n, p = problem.design.X.shape
     # glmmPQL stops when the squared relative change of η is below 1e-6, and its standard errors carry nlme's factor.
     compare(name, id, 3e-3, se_factor=np.sqrt(n / (n - p)))

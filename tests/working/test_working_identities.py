@@ -1,4 +1,4 @@
-"""Identities of PQL and MQL: no variance is IRLS, labels and order mean nothing, scales scale, fixed points are fixed."""
+"""Identities of PQL and MQL: no variance is IRLS, labels and order mean nothing, fixed points are fixed."""
 
 from __future__ import annotations
 
