@@ -28,20 +28,23 @@ ORDER = [
     ["latent"],
     ["methods"],
     ["tables", "idata", "posterior"],
-    ["inference", "diagnose", "predict", "plots"],
+    ["marginals", "inference"],
+    ["diagnose", "predict", "plots"],
     ["summary"],
     ["fit"],
     ["model"],
     ["spec"],
-    ["report"],
     ["comparison"],
+    ["report"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {room: k for k, rooms in enumerate(ORDER) for room in rooms}
 
 # Calls into the room that serves a request, made when it is asked for and not before.
 DEFERRED = {
     ("problem", "graph"): "a family without a closed form takes its kernel from the PyMC graph",
+    ("comparison", "report"): "a comparison writes its own report when asked to",
 }
 
 # The one room that may load PyMC and PyTensor.
