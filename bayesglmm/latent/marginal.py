@@ -167,7 +167,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
             optimum.evaluations,
             optimum.decrement,
             () if separated else boundary,
-            (*optimum.notes, *_unidentified(problem, coordinates, optimum)),
+            (*optimum.notes, *(() if separated else _unidentified(problem, coordinates, optimum))),
             seconds,
         ),
         draws=drawn,
