@@ -109,7 +109,7 @@ def _as_frame(data: Any) -> Any:
         return data
     if isinstance(data, Mapping):
         try:
-            return pd.DataFrame({name: np.asarray(values) for name, values in data.items()})
+            return pd.DataFrame({name: _as_array(values) for name, values in data.items()})
         except ValueError as error:
             raise DataError(f"The arrays of the table do not fit together: {error}.") from error
     import narwhals
@@ -119,6 +119,12 @@ def _as_frame(data: Any) -> Any:
     except TypeError as error:
         expected = "Expected a pandas, polars or pyarrow table, or a dict of arrays"
         raise DataError(f"{expected}; got {type(data).__name__}.") from error
+
+
+def _as_array(values: Any) -> Any:
+    """Drop the index of a pandas Series (a dict's columns stand side by side), and keep categories."""
+    values = values.array if isinstance(values, pd.Series) else values
+    return values if isinstance(values, pd.api.extensions.ExtensionArray) else np.asarray(values)
 
 
 def _to_pandas(series: Any) -> pd.Series:
@@ -164,7 +170,7 @@ def read_column(series: pd.Series, name: str) -> Column:
     """
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _from_categorical(series)
+        return _from_categorical(series, name)
     if pd.api.types.is_bool_dtype(dtype):
         return _from_values(series, name)
     if pd.api.types.is_complex_dtype(dtype):
@@ -188,7 +194,7 @@ def read_group(series: pd.Series, name: str) -> Factor:
         For mixed or nested values.
     """
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return _from_categorical(series)
+        return _from_categorical(series, name)
     kind = pd.api.types.infer_dtype(series, skipna=True) if series.dtype == object else "plain"
     if kind not in ("plain", "string", "boolean", "integer", "floating", "decimal", "date", "datetime", "empty"):
         raise DataError(_unusable(name, kind, series))
@@ -209,9 +215,15 @@ def _to_floats(series: pd.Series, name: str) -> Floats:
         raise DataError(f"The column {name!r} cannot be read as numbers: {error}.") from error
 
 
-def _from_categorical(series: pd.Series) -> Factor:
+def _from_categorical(series: pd.Series, name: str) -> Factor:
     codes = series.cat.codes.to_numpy().astype(np.int64)
-    return drop_unused(Factor(codes, labels(series.cat.categories)))
+    return drop_unused(Factor(codes, _distinct(labels(series.cat.categories), name)))
+
+
+def _distinct(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise DataError(f"The column {name!r} has different levels that print alike. Rename its levels.")
+    return names
 
 
 def _from_values(series: pd.Series, name: str) -> Factor:
@@ -222,7 +234,7 @@ def _from_values(series: pd.Series, name: str) -> Factor:
         codes, uniques = pd.factorize(values, sort=True)
     except TypeError as error:
         raise DataError(f"The column {name!r} cannot be read as labels: {error}.") from error
-    return Factor(codes.astype(np.int64, copy=False), labels(uniques))
+    return Factor(codes.astype(np.int64, copy=False), _distinct(labels(uniques), name))
 
 
 def labels(values: Any) -> tuple[str, ...]:

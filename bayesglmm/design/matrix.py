@@ -61,7 +61,7 @@ def build_matrix(
         formula = SimpleFormula([_formulaic_term(term) for term in terms], _ordering="none")
         spec = ModelSpec(formula=formula, na_action="ignore", output="numpy")
     try:
-        matrix = _Materializer(columns, nodes, index).get_model_matrix(spec)
+        matrix = _Materializer(columns, nodes, index, spec).get_model_matrix(spec)
     except FactorEvaluationError as error:
         if isinstance(error.__cause__, BayesGLMMError):
             raise error.__cause__ from None
@@ -88,10 +88,13 @@ class _Materializer(PandasMaterializer):
         {"_init", "nrows", "_evaluate", "_encode_constant", "_get_columns_for_term", "_combine_columns"}
     )
 
-    def __init__(self, columns: Mapping[str, Column], nodes: Mapping[str, Expr], index: pd.Index) -> None:
+    def __init__(
+        self, columns: Mapping[str, Column], nodes: Mapping[str, Expr], index: pd.Index, spec: ModelSpec
+    ) -> None:
         self._columns = columns
         self._nodes = nodes
         self._index = index
+        self._labelled = {name: kind.value == "categorical" for name, (kind, _) in spec.encoder_state.items()}
         super().__init__({})
 
     def _init(self) -> None:
@@ -103,7 +106,13 @@ class _Materializer(PandasMaterializer):
 
     def _evaluate(self, expr: str, metadata: Any, spec: ModelSpec) -> tuple[Any, set[Any]]:
         value = evaluate(self._nodes[expr], self._columns, spec.transform_state, self.nrows)
-        if isinstance(value, Factor):
+        labelled = isinstance(value, Factor)
+        if self._labelled.get(expr, labelled) != labelled:
+            kinds = ("numbers", "labels")
+            raise DataError(
+                f"{expr} held {kinds[not labelled]} when the model was built, and now holds {kinds[labelled]}."
+            )
+        if labelled:
             return FactorValues(value, kind="categorical", spans_intercept=True, encoder=self._encoder(expr)), set()
         for part in value.values() if isinstance(value, dict) else (value,):
             bad = ~np.isfinite(np.asarray(part))

@@ -113,8 +113,7 @@ def _complete(everything: list[tuple[str, Column]], nrows: int) -> NDArray[np.bo
         empty = [name for name, count in counts.items() if count == nrows]
         hint = f" The column {', '.join(map(repr, empty))} has no values at all." if empty else ""
         raise DataError(f"Every row has a missing value in a column the model uses ({by_column}).{hint}")
-    rows = "1 row" if dropped == 1 else f"{dropped} of {nrows} rows"
-    warnings.warn(f"Dropped {rows} with missing values ({by_column}).", DataWarning, stacklevel=4)
+    warnings.warn(f"Dropped {dropped} of {nrows} rows with missing values ({by_column}).", DataWarning, stacklevel=4)
     return kept
 
 

@@ -144,6 +144,7 @@ def test_every_function_of_the_closed_list_can_be_computed():
     for name, function in FUNCTIONS.items():
         if name not in ("{", "round", "floor", "ceil", "ceiling", "sign"):
             options = ", df=4" if "df" in function.options else ""
+            call = f"{name}(k)" if function.kind == "category" else f"{name}(w{options})"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataWarning)  # cr() and cc() span the intercept
                 assert build_design(

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesglmm.design.rank import independent_columns
@@ -22,6 +22,7 @@ def slow_rule(X: np.ndarray) -> list[bool]:
     return keep
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 4))
 def test_agrees_with_least_squares_of_each_column_on_those_before(seed, independent, dependent):
     rng = np.random.default_rng(seed)

@@ -129,6 +129,7 @@ def formulas(draw) -> str:
     return text + draw(st.sampled_from(["", " + offset(log(e))", " - 1"]))
 
 
+@settings(deadline=None)
 @given(formulas())
 def test_writing_a_formula_and_reading_it_back_changes_nothing(text):
     formula = parse_formula(text)
@@ -162,7 +163,7 @@ WORDS = [
 pieces = st.sampled_from([*"yx~+-*/:^|()[]{},=<`\"'%01.\\@λ\n", *WORDS])
 
 
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 @given(st.one_of(st.text(max_size=60), st.lists(pieces, max_size=30).map(" ".join), st.lists(pieces).map("".join)))
 def test_any_text_is_a_formula_or_a_formula_error(text):
     try:
