@@ -32,7 +32,7 @@ OTHER_DATA = {("epil", "slope-glmer"), ("epil", "slope-glmmTMB")}
 def is_target(name, f) -> bool:
     if (name, f["id"]) in OTHER_DATA or f["family"] not in FAMILIES or f.get("zi") or f.get("disp_model"):
         return False
-    if f["method"].startswith("glmer") and nodes_of(f) < 25:  # elsewhere lme4 takes another determinant
+    if f["method"] in ("glmer-laplace", "glmer-agq") and nodes_of(f) < 25:  # elsewhere lme4 takes another determinant
         return (f["family"], f["link"]) in CANONICAL
     return f["method"] in ("glmmTMB-laplace", "glmer-agq", "exact-ml", "glmmTMB-ml")
 
