@@ -82,9 +82,7 @@ def _build_block(
     binding = GroupBinding(terms, tuple(spec for _, spec in built), shape, cells)
     block = _assemble(binding, codes, [matrix for matrix, _ in built])
     if len(set(block.levels)) < len(block.levels):
-        raise DataError(
-            f"The grouping factor {block.group!r} has different levels that print alike. Rename its levels."
-        )
+        raise DataError(f"The grouping factor {block.group!r} has different levels that print alike. Rename them.")
     _check_columns(block)
     return block, binding
 

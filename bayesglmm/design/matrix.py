@@ -108,10 +108,8 @@ class _Materializer(PandasMaterializer):
         value = evaluate(self._nodes[expr], self._columns, spec.transform_state, self.nrows)
         labelled = isinstance(value, Factor)
         if self._labelled.get(expr, labelled) != labelled:
-            kinds = ("numbers", "labels")
-            raise DataError(
-                f"{expr} held {kinds[not labelled]} when the model was built, and now holds {kinds[labelled]}."
-            )
+            then, now = ("numbers", "labels") if labelled else ("labels", "numbers")
+            raise DataError(f"{expr} held {then} when the model was built, and now holds {now}.")
         if labelled:
             return FactorValues(value, kind="categorical", spans_intercept=True, encoder=self._encoder(expr)), set()
         for part in value.values() if isinstance(value, dict) else (value,):
