@@ -150,7 +150,8 @@ def compare(
             options["mcmc"].setdefault(name, value)
     with _plain_warnings():
         model = load_model(file, priors=priors)
-        out.print(f"[bold]{escape(str(model.about.get('title') or file.stem))}[/]   {escape(model.formula)}")
+        title = str(model.about.get("title") or file.stem)
+        out.print(f"[bold]{escape(title)}[/]\n{escape(model.formula)}", soft_wrap=True)
         with show_progress(order) as progress:
             comparison = run(model, order, reference, seed=seed, options=options, progress=progress)
     print_comparison(comparison)
