@@ -12,7 +12,9 @@ from bayesglmm.families.base import (
 from bayesglmm.families.check import check_response
 from bayesglmm.families.negative_binomial import NegativeBinomial
 from bayesglmm.families.quasi import Quasi, QuasiNegativeBinomial
-from bayesglmm.families.registry import FAMILIES, eta_domain, get_family
+from bayesglmm.families.registry import FAMILIES, auxiliary_range, eta_domain, get_family
+from bayesglmm.families.student_t import StudentT
+from bayesglmm.families.tweedie import Tweedie
 
 __all__ = [
     "FAMILIES",
@@ -25,7 +27,10 @@ __all__ = [
     "NegativeBinomial",
     "Quasi",
     "QuasiNegativeBinomial",
+    "StudentT",
     "Support",
+    "Tweedie",
+    "auxiliary_range",
     "check_response",
     "eta_domain",
     "get_family",

@@ -21,9 +21,9 @@ def unit_deviance(y: Floats, mu: Floats, aux: tuple[float, ...]) -> Floats:
 
 
 def _kernel(link: str) -> KernelFactory | None:
-    from bayesglmm.families.kernels.poisson import factory
+    from bayesglmm.families.kernels.counts import poisson_factory
 
-    return factory(link)
+    return poisson_factory(link)
 
 
 def _distribution(pm: Any, eta: Any, mu: Any, aux: Any, trials: Any, weights: Any) -> Any:

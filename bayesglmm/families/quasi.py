@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import FamilyError
 from bayesglmm.families import binomial, negative_binomial, poisson
 from bayesglmm.families.base import Family, Support
+from bayesglmm.families.gamma import POSITIVE
 from bayesglmm.families.quadrature import quasi_deviance
 from bayesglmm.links import LINKS, Link, get_link
 
@@ -149,6 +150,12 @@ def QuasiNegativeBinomial(theta: float = 1.0) -> Family:
         _POSITIVE_LINKS,
     )
     return _quasi("quasi_negative_binomial", kind, (0.0, np.inf), {"theta": value})
+
+
+def power_family(p: float, deviance: Callable[[Floats, Floats], Floats]) -> Family:
+    """Quasi-family with Var = φ μ^p, its unit quasi-deviance given as a function of (y, mu)."""
+    kind = _Variance(lambda mu: mu**p, lambda y, mu, aux: deviance(y, mu), POSITIVE, _POSITIVE_LINKS)
+    return _quasi("quasi", kind, (0.0, np.inf), {"variance": f"mu^{p:g}"})
 
 
 def Quasi(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bayesglmm.errors import FamilyError, shorten
-from bayesglmm.families.base import Family
-from bayesglmm.links import Link
+from bayesglmm.families.base import Auxiliary, Family
+from bayesglmm.links import Link, get_link
 
 # name → (module of this package, attribute): a Family, or a function that makes one without arguments.
 _WHERE: dict[str, tuple[str, str]] = {
@@ -23,6 +23,14 @@ _WHERE: dict[str, tuple[str, str]] = {
     "negative_binomial_1": ("negative_binomial", "NEGATIVE_BINOMIAL_1"),
     "gamma": ("gamma", "GAMMA"),
     "inverse_gaussian": ("inverse_gaussian", "INVERSE_GAUSSIAN"),
+    "beta": ("beta", "BETA"),
+    "beta_binomial": ("beta_binomial", "BETA_BINOMIAL"),
+    "student_t": ("student_t", "StudentT"),
+    "tweedie": ("tweedie", "Tweedie"),
+    "zero_inflated_poisson": ("zeros", "ZERO_INFLATED_POISSON"),
+    "zero_inflated_negative_binomial": ("zeros", "ZERO_INFLATED_NEGATIVE_BINOMIAL"),
+    "hurdle_poisson": ("zeros", "HURDLE_POISSON"),
+    "hurdle_negative_binomial": ("zeros", "HURDLE_NEGATIVE_BINOMIAL"),
     "quasipoisson": ("quasi", "QuasiPoisson"),
     "quasibinomial": ("quasi", "QuasiBinomial"),
     "quasi_negative_binomial": ("quasi", "QuasiNegativeBinomial"),
@@ -38,6 +46,9 @@ _ALIASES = {
     "nb1": "negative_binomial_1",
     "quasi_poisson": "quasipoisson",
     "quasi_binomial": "quasibinomial",
+    "betabinomial": "beta_binomial",
+    "zip": "zero_inflated_poisson",
+    "zinb": "zero_inflated_negative_binomial",
     "student": "student_t",
     "t": "student_t",
 }
@@ -97,6 +108,27 @@ def get_family(family: str | Family | Callable[[], Family], **options: Any) -> F
             takes = ", ".join(taken) or "none"
             raise FamilyError(f"family {name!r} has no option {shorten(repr(option))}.{hint} Its options: {takes}.")
     return found if isinstance(found, Family) else found(**options)
+
+
+def auxiliary_range(auxiliary: Auxiliary) -> tuple[float, float]:
+    """Open interval in which an auxiliary lies: what its link can reach.
+
+    Parameters
+    ----------
+    auxiliary : Auxiliary
+        One of a family's.
+
+    Returns
+    -------
+    tuple of float
+
+    Examples
+    --------
+    >>> auxiliary_range(get_family("gaussian").auxiliaries[0])
+    (0.0, inf)
+    """
+    low, high = get_link(auxiliary.link).mean(np.array([-np.inf, np.inf]))
+    return float(low), float(high)
 
 
 def eta_domain(family: Family, link: Link) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Kernels of the negative binomial families."""
+"""Kernels of the Poisson and negative binomial families."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ from bayesglmm.families.kernels.paths import log_mean_path
 Floats = NDArray[np.float64]
 
 
+def _poisson_weight(s: Floats, psi: Psi, data: Data) -> Floats:
+    return data[1] * np.exp(s)
+
+
 def _nb2_weight(s: Floats, psi: Psi, data: Data) -> Floats:
     return data[1] * np.exp(psi[0]) * expit(s - psi[0])
 
@@ -39,6 +43,16 @@ def bind_counts(formulas: Formulas) -> KernelFactory:
         return ClosedKernel(formulas, (y, row_weights(y, weights), gammaln(y + 1.0)))
 
     return bind
+
+
+def poisson_formulas() -> Formulas:
+    """Poisson in log μ."""
+    return compiled_formulas("rows_poisson", _poisson_weight)
+
+
+def poisson_factory(link: str) -> KernelFactory:
+    """Kernel factory of the Poisson for a link of a positive mean."""
+    return bind_counts(along(poisson_formulas(), log_mean_path(link)))
 
 
 def nb2_formulas(theta: float | None = None) -> Formulas:

@@ -2,15 +2,25 @@
 
 Modules whose row formulas are to be compiled (``rows_*.py``) import numba at the top and are imported only from
 inside a kernel factory. numba's disk cache looks at the date of the file that holds the compiled function, not at
-the helpers it calls: after editing ``special.py`` remove the ``__pycache__`` folders (``make clean``).
+the helpers it calls from ``special.py``: a checksum of that file is made part of the cached name.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+_HERE = "bayesglmm.families.kernels"
+
+
+@cache
+def _helpers() -> str:
+    return f"{zlib.crc32(Path(__file__).with_name('special.py').read_bytes()):08x}"
 
 
 @cache
@@ -30,7 +40,10 @@ def compiled(module: str, name: str) -> Callable[..., Any]:
     """
     from numba import float64, guvectorize
 
-    function = getattr(import_module(f"bayesglmm.families.kernels.{module}"), name)
+    found = getattr(import_module(f"{_HERE}.{module}"), name)
+    function = FunctionType(found.__code__, found.__globals__, name)
+    function.__module__ = found.__module__
+    function.__qualname__ = f"{name}_{_helpers()}"
     arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
     n_out = sum(a.startswith("out_") for a in arguments)
     n_in = len(arguments) - n_out
