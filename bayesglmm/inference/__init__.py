@@ -1,1 +1,1 @@
-"""Room."""
+"""Inference from a fit: tests, intervals, analysis of deviance, criteria, estimability."""

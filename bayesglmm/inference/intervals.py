@@ -1,0 +1,143 @@
+"""Confidence intervals: Wald, simultaneous, profile likelihood, and for means by the delta method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from bayesglmm.errors import MethodError
+from bayesglmm.inference.contrasts import reference_df
+from bayesglmm.inference.profile import profile_interval
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+Floats = NDArray[np.float64]
+
+
+def confint(
+    problem: Problem,
+    result: Result,
+    method: str = "wald",
+    level: float = 0.95,
+    *,
+    parameters: Any = None,
+    reference: str | None = None,
+    simultaneous: str | None = None,
+) -> pd.DataFrame:
+    """Confidence intervals of the coefficients.
+
+    Parameters
+    ----------
+    problem, result
+        The fit.
+    method : {"wald", "profile"}
+        Estimate ± quantile × standard error, or the values that a likelihood-ratio (scaled deviance) test does not
+        reject, found to 1e-9 by root finding.
+    level : float
+        Coverage.
+    parameters : list of str, optional
+        Some of the coefficients; all when left out.
+    reference : {"chi2", "F"}, optional
+        Cut-off of the profile deviance where φ is estimated: χ²(1) as in R's ``confint`` (the default), or F(1, df).
+    simultaneous : {"scheffe", "bonferroni"}, optional
+        Wald intervals that hold jointly.
+
+    Returns
+    -------
+    DataFrame
+        ``estimate, ci_low, ci_high``, a row per coefficient. A profile that never reaches the cut-off gives ±inf.
+
+    Raises
+    ------
+    MethodError
+        An unknown method or coefficient, or a profile of a model with random effects.
+    """
+    if not 0.0 < level < 1.0:
+        raise MethodError(f"level is {level}; a number between 0 and 1 is expected.")
+    names = list(problem.design.columns) if parameters is None else [str(v) for v in np.atleast_1d(parameters)]
+    unknown = [v for v in names if v not in problem.design.columns]
+    if unknown:
+        raise MethodError(f"no coefficient is named {unknown[0]!r}; there are {', '.join(problem.design.columns)}.")
+    where = np.array([problem.design.columns.index(v) for v in names], dtype=np.int64)
+    if method == "wald":
+        low, high = _wald(result, where, level, simultaneous)
+    elif method == "profile":
+        pairs = [profile_interval(problem, result, int(j), level, reference or "chi2") for j in where]
+        low, high = (np.array([pair[k] for pair in pairs]) for k in (0, 1))
+    else:
+        raise MethodError(f"unknown interval method {method!r}; 'wald' or 'profile' is expected.")
+    index = pd.Index(names, name="coefficient")
+    return pd.DataFrame({"estimate": result.beta[where], "ci_low": low, "ci_high": high}, index=index)
+
+
+def _wald(result: Result, where: NDArray[np.int64], level: float, simultaneous: str | None) -> tuple[Floats, Floats]:
+    df, k = reference_df(result), len(where)
+    tail = (1.0 - level) / 2.0
+    if simultaneous is None:
+        df_each = np.asarray(result.extras.get("df", df), dtype=float)
+        df_each = df_each[where] if df_each.ndim else df_each
+        q = stats.t.ppf(1.0 - tail, df_each)
+    elif simultaneous == "bonferroni":
+        q = stats.t.ppf(1.0 - tail / k, df)
+    elif simultaneous == "scheffe":
+        q = np.sqrt(k * stats.f.ppf(level, k, df)) if np.isfinite(df) else np.sqrt(stats.chi2.ppf(level, k))
+    else:
+        raise MethodError(f"simultaneous is {simultaneous!r}; 'scheffe' or 'bonferroni' is expected.")
+    reach = q * np.sqrt(np.diag(result.cov_beta)[where])
+    return result.beta[where] - reach, result.beta[where] + reach
+
+
+def mean_interval(
+    problem: Problem,
+    result: Result,
+    rows: Any = None,
+    level: float = 0.95,
+    *,
+    offset: Any = None,
+    on: str = "response",
+) -> pd.DataFrame:
+    """Intervals for means μ = g⁻¹(x'β + offset) by the delta method.
+
+    Parameters
+    ----------
+    problem, result
+        The fit.
+    rows : array_like, shape (m, p), optional
+        Values of the columns; the data's own rows when left out.
+    level : float
+        Coverage of each interval.
+    offset : array_like, shape (m,), optional
+        Known part of the linear predictor; the data's own when `rows` is left out, else zero.
+    on : {"response", "link"}
+        ``"response"``: μ ± q |dμ/dη| se(η). ``"link"``: the ends of the interval for η, mapped to the mean; they stay
+        in its range.
+
+    Returns
+    -------
+    DataFrame
+        ``estimate, se, ci_low, ci_high``; `se` is that of the mean, |dμ/dη| se(η).
+    """
+    if on not in ("response", "link"):
+        raise MethodError(f"on is {on!r}; 'response' or 'link' is expected.")
+    X = problem.design.X if rows is None else np.atleast_2d(np.asarray(rows, dtype=float))
+    if X.shape[1] != len(result.beta):
+        raise MethodError(f"rows have {X.shape[1]} columns; the model has {len(result.beta)} coefficients.")
+    if offset is None:
+        offset = problem.design.offset if rows is None else 0.0
+    eta = X @ result.beta + np.asarray(offset, dtype=float)
+    se_eta = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", X, result.cov_beta, X), 0.0))
+    q = stats.t.ppf(0.5 + level / 2.0, reference_df(result))
+    mu, se = problem.link.mean(eta), np.abs(problem.link.slope(eta)) * se_eta
+    if on == "response":
+        low, high = mu - q * se, mu + q * se
+    else:
+        low_end, high_end = problem.link.domain
+        a = problem.link.mean(np.clip(eta - q * se_eta, low_end, high_end))
+        b = problem.link.mean(np.clip(eta + q * se_eta, low_end, high_end))
+        low, high = np.minimum(a, b), np.maximum(a, b)
+    index = problem.design.index if rows is None else None
+    return pd.DataFrame({"estimate": mu, "se": se, "ci_low": low, "ci_high": high}, index=index)
