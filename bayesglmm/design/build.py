@@ -13,7 +13,7 @@ from bayesglmm.design.columns import Factor, Table, first_rows, missing, read_co
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
 from bayesglmm.design.matrix import build_matrix
-from bayesglmm.design.rank import independent_columns
+from bayesglmm.design.rank import column_relations, independent_columns
 from bayesglmm.design.response import build_response, check_constant_response, response_expressions
 from bayesglmm.design.rows import Rows, check_positive, read_rows
 from bayesglmm.design.types import Design, Floats, Response
@@ -102,6 +102,7 @@ def build_design(
     keep = independent_columns(X)
     aliased = tuple(name for name, kept in zip(names, keep) if not kept)
     _check_size(X.shape[0], X.shape[1], len(aliased))
+    relations = column_relations(X, keep) if aliased else None
     if aliased:
         X = X[:, keep]
         _warn_aliased(aliased)
@@ -120,6 +121,7 @@ def build_design(
         index=rows.index,
         n_dropped=rows.n_dropped,
         binding=binding,
+        relations=relations,
     )
 
 
@@ -176,6 +178,7 @@ def rebind(
         index=rows.index,
         n_dropped=rows.n_dropped,
         binding=binding,
+        relations=design.relations,
     )
 
 

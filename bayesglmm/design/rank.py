@@ -49,6 +49,29 @@ def independent_columns(X: Floats) -> NDArray[np.bool_]:
     return _limited_pivoting(_triangular_factor(X))
 
 
+def column_relations(X: Floats, keep: NDArray[np.bool_]) -> Floats:
+    """How the columns left out depend on those kept.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        All columns.
+    keep : ndarray of bool, shape (p,)
+        What `independent_columns` gave.
+
+    Returns
+    -------
+    ndarray, shape (keep.sum(), p - keep.sum())
+        C with ``X[:, ~keep] = X[:, keep] @ C``; what is zero but for rounding errors is zero.
+    """
+    scale = np.abs(X).max(axis=0)
+    scale[scale == 0] = 1.0
+    R = _triangular_factor(X)
+    C = np.linalg.lstsq(R[:, keep], R[:, ~keep], rcond=None)[0]
+    C[np.abs(C) < 1e-10] = 0.0
+    return C * scale[~keep] / scale[keep][:, None]
+
+
 def _triangular_factor(X: Floats) -> Floats:
     """R of X = QR for columns scaled to length about one."""
     scale = np.maximum(X.max(axis=0), -X.min(axis=0))

@@ -118,6 +118,8 @@ class Design:
         Rows left out for missing values.
     binding : object
         What is needed to build the same columns from new data (``bayesglmm.design.rebind`` reads it).
+    relations : ndarray, shape (p, len(aliased)), or None
+        How the aliased columns depend on those of `X`: column j of ``X @ relations`` is the j-th aliased one.
     """
 
     formula: Any
@@ -131,6 +133,7 @@ class Design:
     index: Any
     n_dropped: int = 0
     binding: Any = field(default=None, repr=False, compare=False)
+    relations: Floats | None = field(default=None, repr=False, compare=False)
 
     @property
     def nobs(self) -> int:
