@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.design.types import Floats, Ints
-from bayesglmm.errors import DataError
+from bayesglmm.errors import DataError, DataWarning
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,26 @@ def read_column(series: pd.Series, name: str) -> Column:
     if kind in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
         return _to_floats(series, name)
     if kind in ("string", "boolean"):
-        return _from_values(series, name)
+        factor = _from_values(series, name)
+        _warn_of_numbers(factor, name)
+        return factor
     raise DataError(_unusable(name, kind, series))
+
+
+def _warn_of_numbers(factor: Factor, name: str) -> None:
+    """Say so when a text column looks like measurements: labels such as "1" and "2" are fine, "1.5" hardly meant."""
+    try:
+        values = np.asarray(factor.levels, dtype=np.float64)
+    except ValueError:
+        return
+    if (values[np.isfinite(values)] % 1 != 0).any():
+        shown = ", ".join(factor.levels[:3])
+        warnings.warn(
+            f"The column {name!r} holds numbers stored as text ({shown}, …) and is read as {len(values)} categories. "
+            "Convert it to numbers if that is not meant, or to a categorical type if it is.",
+            DataWarning,
+            stacklevel=5,
+        )
 
 
 def read_group(series: pd.Series, name: str) -> Factor:
@@ -241,7 +260,8 @@ def labels(values: Any) -> tuple[str, ...]:
     """Names of levels: whole numbers print without a decimal point, so that 1, 1.0 and "1" are the same level."""
     array = np.asarray(values)
     if array.dtype.kind == "f":
-        return tuple(str(int(v)) if v.is_integer() else repr(v) for v in array.astype(float).tolist())
+        values = array.astype(float).tolist()
+        return tuple(str(int(v)) if v.is_integer() and abs(v) < 1e15 else repr(v) for v in values)
     return tuple(str(value) for value in array.tolist())
 
 

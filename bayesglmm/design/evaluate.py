@@ -100,6 +100,8 @@ def _numbers(node: Expr, columns: Mapping[str, Column], state: State) -> Any:
     value = _evaluate(node, columns, state)
     if isinstance(value, dict):
         raise DataError(f"{render(node)} gives several columns and cannot be computed with. Use it as it stands.")
+    if isinstance(value, Factor) and set(value.levels) <= {"False", "True"}:
+        return np.array([level == "True" for level in value.levels], dtype=np.float64)[value.codes]
     if isinstance(value, Factor):
         shown = ", ".join(value.levels[:3])
         message = f"{render(node)} holds labels ({shown}, …), and was expected to hold numbers."

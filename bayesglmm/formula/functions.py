@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from bayesglmm.errors import FormulaError
-from bayesglmm.formula.expressions import COMPARISONS, Binary, Call, Constant, Expr, Name, Paren, Sign, Sum
+from bayesglmm.formula.expressions import COMPARISONS, Binary, Call, Constant, Expr, Name, Paren, Sign, Sum, walk
 
 MAX_COUNT = 100
 
@@ -117,6 +117,8 @@ def _check_call(node: Call, text: str) -> None:
     if not node.arguments:
         raise FormulaError(f"{node.function}() needs a column as its first argument.", text, node.position)
     check_expression(node.arguments[0], text)
+    if function.kind in ("transform", "category") and not any(isinstance(n, Name) for n in walk(node.arguments[0])):
+        raise FormulaError(f"{node.function}() needs a column as its first argument.", text, node.arguments[0].position)
     read_options(node, text)
 
 

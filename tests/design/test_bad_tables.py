@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bayesglmm.design import build_design, check_constant_response, rebind
 from bayesglmm.design.types import Response
-from bayesglmm.errors import BayesGLMMError, DataError, FormulaError
+from bayesglmm.errors import BayesGLMMError, DataError, DataWarning, FormulaError
 
 
 def table(n: int = 40) -> pd.DataFrame:
@@ -161,6 +165,65 @@ def test_new_data():
         rebind(design, data)
     with pytest.raises(DataError, match="levels the model was not built with in 40 rows"):
         rebind(design, data.assign(k="w"), offset=0.0, require_response=True)
+
+
+ATOMS = [
+    "y",
+    "Days",
+    "w",
+    "n",
+    "s",
+    "g",
+    "b",
+    "h",
+    "e",
+    "0",
+    "1",
+    "2.5",
+    "'a'",
+    "(",
+    ")",
+    "I(",
+    "log(",
+    "poly(",
+    "C(",
+    "{",
+    "}",
+]
+ATOMS += [
+    "bs(",
+    "scale(",
+    ", 2",
+    ", df=4",
+    "(1 | g)",
+    "(w | g/b)",
+    "(h || s)",
+    "offset(",
+    "|",
+    "==",
+    ">",
+    "^2",
+    "p(s, n)",
+]
+ATOMS += ["+", "+", "+", "*", ":", "/", "-", "~", "~"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=12), st.sampled_from(["", "y ~ ", "p(s, n) ~ ", "b ~ "]))
+def test_any_formula_gives_a_design_or_an_error_of_the_package(parts, left):
+    data = table().assign(b=lambda d: d.w > 1.5, h=pd.Categorical(["u", "v"] * 20), e=np.nan)
+    text = left + " ".join(parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        try:
+            design = build_design(text, data)
+        except BayesGLMMError:
+            return
+        again = rebind(design, data)
+    assert np.isfinite(design.X).all()
+    assert design.X.shape == (design.nobs, len(design.columns))
+    assert len(set(design.columns)) == len(design.columns)
+    np.testing.assert_array_equal(again.X, design.X)
 
 
 @pytest.mark.parametrize("call", ["bs(g, df=4)", "cr(w)", "bs(w, degree=90)", "bs(w, df=1)"])

@@ -14,6 +14,7 @@ from bayesglmm.design import build_design
 from bayesglmm.design.columns import Factor, read_column
 from bayesglmm.design.evaluate import _ELEMENTWISE
 from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.formula import parse_formula
 from bayesglmm.formula.functions import FUNCTIONS
 
 DATASETS = sorted(path.stem for path in (HERE / "reference" / "fits").glob("*.json"))
@@ -135,6 +136,21 @@ def test_arithmetic_is_computed_as_written():
     expected = [-(x**2) + w * k / 2 - (x - w), 0.5 * x, np.abs(x), k != 2, k == 2, data.g != "a"]
     np.testing.assert_allclose(design.X, np.column_stack(expected).astype(float), rtol=1e-14)
     assert design.columns[3:] == ("I(k == 2)[False]", "I(k == 2)[True]", "I('a' != g)[T.True]")
+
+
+def test_booleans_count_as_zero_and_one_in_arithmetic():
+    data = table()
+    data["b"] = data.x > 0
+    design = build_design("y ~ I(w * b) + I((w > 1.5) * x) + I(1 - b)", data)
+    np.testing.assert_array_equal(design.X[:, 1], data.w * data.b)
+    np.testing.assert_array_equal(design.X[:, 2], (data.w > 1.5) * data.x)
+    np.testing.assert_array_equal(design.X[:, 3], data.x <= 0)
+
+
+def test_a_formula_without_a_response():
+    design = build_design(parse_formula("~ x + offset(w)", require_response=False), table())
+    assert design.response is None
+    assert design.columns == ("Intercept", "x")
 
 
 def test_every_function_of_the_closed_list_can_be_computed():

@@ -181,6 +181,17 @@ def test_objects_that_are_numbers_are_numbers():
         assert design.X[:, 1].tolist() == [float(v) for v in values if v is not None]
 
 
+def test_measurements_stored_as_text_are_pointed_out():
+    data = pd.DataFrame({"y": [1.0, 2, 3, 5, 4], "x": ["1.5", "2", "1.5", None, "2"], "k": ["1", "2", "1", "2", "1"]})
+    with pytest.warns(DataWarning) as caught:
+        design = build_design("y ~ x", data)
+    said = [str(warning.message) for warning in caught]
+    assert "'x' holds numbers stored as text (1.5, 2, …) and is read as 2 categories" in said[0]
+    assert len(said) == 2  # and the missing value
+    assert design.columns == ("Intercept", "x[T.2]")
+    assert build_design("y ~ k", data).columns == ("Intercept", "k[T.2]")  # whole numbers are ordinary labels
+
+
 def test_names_that_need_backticks():
     data = pd.DataFrame(
         {"my y": [1.0, 2, 3, 5], "log": [1.0, 3, 2, 4], "a.b": [1.0, 2, 2, 4], "x+1": list("abab"), 7: 1}

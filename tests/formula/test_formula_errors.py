@@ -43,6 +43,7 @@ from bayesglmm.formula import parse_formula
         ("y ~ np.log(x)", "np.log", "Did you mean log()"),
         ("y ~ log(x, 2)", "2", "Too many arguments"),
         ("y ~ log()", "log", "needs a column"),
+        ("y ~ bs(2 + 3)", "+ 3", "needs a column"),
         ("y ~ poly(x, 2.5)", "2.5", "whole number"),
         ("y ~ poly(x, degree=101)", "101", "whole number from 0 to 100"),
         ("y ~ poly(x, z)", "z", "whole number"),
