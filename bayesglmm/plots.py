@@ -31,6 +31,9 @@ BLUE = "#2b6c8f"
 #: Colours that colour-blind readers, too, can tell apart.
 PALETTE = ("#c98a1b", "#c2533d", "#2b7f9e", "#6a57a5", "#5d8a3a", "#b0568f", "#3f6fb5", "#8a6d4b")
 
+#: Largest count that a rootogram shows well.
+ROOTOGRAM_LIMIT = 50
+
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -66,7 +69,7 @@ def look() -> Iterator[None]:
     import matplotlib as mpl
     from cycler import cycler
 
-    with mpl.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=PALETTE)}):
+    with mpl.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=PALETTE[2:] + PALETTE[:2])}):
         yield
 
 
@@ -232,13 +235,24 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_rank, fit, var_names)
 
 
+def ppc_kind(fit: Fit) -> str:
+    """Which check suits the response: ``"calibration"`` (binary), ``"rootogram"`` (counts) or ``"distribution"``."""
+    y = fit.model.problem.response.y
+    if not fit.model.family.support.integer or y.max() > ROOTOGRAM_LIMIT:
+        return "distribution"
+    return "calibration" if np.isin(y, (0.0, 1.0)).all() else "rootogram"
+
+
 def plot_ppc(fit: Fit, draws: int = 200, seed: int | None = None) -> Figure:
-    """Posterior predictive check: a rootogram for counts (ArviZ), densities for everything continuous.
+    """Posterior predictive check: the observed response against responses replicated from the fit.
+
+    Calibration for a binary response (ArviZ ``plot_ppc_pava``), a rootogram for counts (``plot_ppc_rootogram``),
+    distributions for everything else (``plot_ppc_dist``).
 
     Parameters
     ----------
     fit : Fit
-        Of a method with a likelihood.
+        Of any family but a quasi-family.
     draws : int
         Number of replicated responses.
     seed : int, optional
@@ -247,16 +261,24 @@ def plot_ppc(fit: Fit, draws: int = 200, seed: int | None = None) -> Figure:
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    MethodError
+        For a quasi-family, which has no distribution to draw from.
+
+    Notes
+    -----
+    Säilynoja, Johnson, Martin & Vehtari (2025), Recommendations for visual predictive checks.
     """
     import arviz as az
 
+    kinds = {"calibration": az.plot_ppc_pava, "rootogram": az.plot_ppc_rootogram, "distribution": az.plot_ppc_dist}
     tree = predictive_tree(fit, draws, seed)
-    discrete = fit.model.family.support.integer
-    plot = az.plot_ppc_rootogram if discrete else az.plot_ppc_dist
     with look(), warnings.catch_warnings():
-        # ArviZ advises another plot when a continuous response happens to hold few distinct values.
+        # ArviZ would rather see a rootogram; counts in the hundreds make an unreadable one.
         warnings.filterwarnings("ignore", message="Variables .* look discrete")
-        return _taken(plot(tree))
+        return _taken(kinds[ppc_kind(fit)](tree, figure_kwargs={"figsize": (6.0, 3.4)}))
 
 
 def predictive_tree(fit: Fit, draws: int = 200, seed: int | None = None) -> Any:

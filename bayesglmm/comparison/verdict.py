@@ -174,7 +174,8 @@ def _detail(rows: pd.DataFrame) -> str:
         parts.append(f"no estimate is off by more than {abs(bias.value):.2f} sd")
     if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
         size = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
-        parts.append(f"the interval of {ratio.parameter} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
+        whose = "its interval" if parts and ratio.parameter == bias.parameter else f"the interval of {ratio.parameter}"
+        parts.append(f"{whose} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
     return " and ".join(parts) if parts else "no spread is off by more than 10 %"
 
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from bayesglmm import plots
 from bayesglmm.comparison import figures
-from bayesglmm.errors import BayesGLMMError
-from bayesglmm.methods.registry import get_method
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +20,14 @@ if TYPE_CHECKING:
 
 #: Parameters with a picture of their own; the table has them all.
 CARDS = 24
+
+
+#: What each kind of predictive check shows.
+CHECKS = {
+    "calibration": "How often the response was 1, against how often the model expects it: on the diagonal they agree.",
+    "rootogram": "Observed frequency of each count (dark) against what the model expects, with its uncertainty.",
+    "distribution": "The observed response (dark) against responses replicated from the model.",
+}
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,12 @@ def _cards(cmp: Comparison) -> list[Picture]:
 
 
 def _predictive(cmp: Comparison) -> Picture | None:
-    """Replicated responses of the reference, or of the best other fit with a likelihood when it failed."""
+    """Responses replicated from the reference; a quasi-family has no distribution to draw them from."""
     fit = cmp.fits.get(cmp.reference)
-    if fit is None or get_method(fit.method).families == "all":
+    if fit is None or fit.model.family.quasi:
         return None
-    try:
-        figure = plots.plot_ppc(fit, seed=cmp.seed)
-    except BayesGLMMError:
-        return None
-    return Picture(svg(figure), "Observed response against responses replicated from the fitted model")
+    kind = plots.ppc_kind(fit)
+    return Picture(svg(plots.plot_ppc(fit, seed=cmp.seed)), CHECKS[kind], kind)
 
 
 def _sampled(cmp: Comparison, plot: Callable[..., Figure], alt: str, encode: Callable[[Figure], str]) -> Picture | None:

@@ -81,7 +81,7 @@ def test_coefficients_and_variances_are_told_apart():
     assert name == "rough"
     assert text == (
         "Coefficients as good as the reference here; variance parameters good for a first look only: g.sd is 0.80 sd "
-        "too low and the interval of g.sd is 30 % too narrow."
+        "too low and its interval is 30 % too narrow."
     )
 
 
