@@ -97,6 +97,8 @@ class Model:
         bound_link = get_link(row.links[0] if link is None else link, row)
         design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure)
         design = replace(design, response=check_response(row, design.response))
+        if row.adapt is not None:
+            row = row.adapt(design.response, bound_link)
         maps = bind_covariance(design.blocks, dict(covariance) if covariance else None)
         self.problem = Problem(
             design=design,

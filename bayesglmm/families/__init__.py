@@ -10,6 +10,7 @@ from bayesglmm.families.base import (
     Support,
 )
 from bayesglmm.families.check import check_response
+from bayesglmm.families.cumulative import Cumulative
 from bayesglmm.families.negative_binomial import NegativeBinomial
 from bayesglmm.families.quasi import Quasi, QuasiNegativeBinomial
 from bayesglmm.families.registry import FAMILIES, auxiliary_range, eta_domain, get_family
@@ -21,6 +22,7 @@ __all__ = [
     "AuxDerivatives",
     "Auxiliary",
     "BoundKernel",
+    "Cumulative",
     "Derivatives",
     "Family",
     "KernelFactory",

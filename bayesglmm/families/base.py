@@ -127,6 +127,18 @@ def unknown_moments(*arguments: Any) -> Any:
     )
 
 
+class Profile(NamedTuple):
+    """An auxiliary that methods built on mean and variance hold fixed, and find by profile likelihood.
+
+    `at` makes the family with the auxiliary `parameter` fixed at a value between `low` and `high`.
+    """
+
+    parameter: str
+    at: Callable[[float], Family]
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Family:
     """One family of response distributions (or, for a quasi-family, a mean-variance relation).
@@ -177,8 +189,13 @@ class Family:
         Whether scoring with weights μ'²/V solves the likelihood equations given the auxiliaries: true of exponential
         dispersion families, and by definition of quasi-families. Where it is False, methods built on mean and
         variance alone (irls, gee, pql, mql) do not apply; `variance` is then still the variance, if known.
+    profile : Profile or None
+        An auxiliary of the variance function that irls estimates by profile likelihood (the power of Tweedie).
     expectation : callable or None
         (mu, aux) → E(y) where μ, the mean that the link models, is not it (zero inflation, hurdles).
+    adapt : callable or None
+        (response, link) → the family for that response, where its auxiliaries depend on the data (the number of
+        ordered categories). None where nothing depends on them.
     """
 
     name: str
@@ -199,7 +216,9 @@ class Family:
     trials: bool = False
     categories: str = "none"
     exponential: bool = True
+    profile: Profile | None = None
     expectation: Callable[[Floats, tuple[float, ...]], Floats] | None = None
+    adapt: Callable[[Any, Any], Family] | None = None
 
     @classmethod
     def from_pymc(

@@ -50,7 +50,6 @@ def positive(name: str, value: float | None) -> float | None:
     return float(value)
 
 
-@lru_cache(maxsize=64)
 def NegativeBinomial(theta: float | None = None) -> Family:
     """Negative binomial family (NB2), Var(y) = μ + μ²/θ.
 
@@ -73,15 +72,19 @@ def NegativeBinomial(theta: float | None = None) -> Family:
     >>> NegativeBinomial(theta=2.0).variance(np.array([4.0]), ())
     array([12.])
     """
-    theta = positive("theta", theta)
+    return _nb2(positive("theta", theta))
 
+
+@lru_cache(maxsize=64)
+def _nb2(theta: float | None) -> Family:
+    # One object for one theta: compiled graphs are kept by the identity of `distribution`.
     def kernel(link: str) -> KernelFactory | None:
         from bayesglmm.families.kernels.counts import nb2_factory
 
         return nb2_factory(link, theta)
 
     def distribution(pm: Any, eta: Any, mu: Any, aux: Any, trials: Any, weights: Any) -> Any:
-        return pm.NegativeBinomial.dist(mu=mu, alpha=aux["theta"] if theta is None else theta)
+        return pm.NegativeBinomial.dist(mu=mu, alpha=aux["theta"] if theta is None else np.array(theta))
 
     def value(aux: tuple[float, ...]) -> float:
         return aux[0] if theta is None else theta

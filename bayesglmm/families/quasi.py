@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +117,6 @@ def QuasiBinomial() -> Family:
     return _quasi("quasibinomial", _NAMED["mu(1-mu)"], (0.0, 1.0), {})
 
 
-@lru_cache(maxsize=64)
 def QuasiNegativeBinomial(theta: float = 1.0) -> Family:
     """Quasi-family with Var = φ(μ + μ²/θ), θ given.
 

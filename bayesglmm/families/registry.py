@@ -31,6 +31,7 @@ _WHERE: dict[str, tuple[str, str]] = {
     "zero_inflated_negative_binomial": ("zeros", "ZERO_INFLATED_NEGATIVE_BINOMIAL"),
     "hurdle_poisson": ("zeros", "HURDLE_POISSON"),
     "hurdle_negative_binomial": ("zeros", "HURDLE_NEGATIVE_BINOMIAL"),
+    "cumulative": ("cumulative", "Cumulative"),
     "quasipoisson": ("quasi", "QuasiPoisson"),
     "quasibinomial": ("quasi", "QuasiBinomial"),
     "quasi_negative_binomial": ("quasi", "QuasiNegativeBinomial"),

@@ -24,7 +24,6 @@ def _sigma(y: Floats, mu: Floats, weights: Floats) -> float:
     return 1.4826 * float(np.median(np.abs(y - mu))) or float(np.std(y)) or 1.0
 
 
-@lru_cache(maxsize=64)
 def StudentT(nu: float | None = None) -> Family:
     """Student-t family with location μ and scale σ.
 
@@ -47,15 +46,19 @@ def StudentT(nu: float | None = None) -> Family:
     >>> [a.name for a in StudentT(nu=4).auxiliaries]
     ['sigma']
     """
-    nu = positive("nu", nu)
+    return _student(positive("nu", nu))
 
+
+@lru_cache(maxsize=64)
+def _student(nu: float | None) -> Family:
+    # One object for one nu: compiled graphs are kept by the identity of `distribution`.
     def kernel(link: str) -> KernelFactory | None:
         from bayesglmm.families.kernels.student import factory
 
         return factory(link, nu)
 
     def distribution(pm: Any, eta: Any, mu: Any, aux: Any, trials: Any, weights: Any) -> Any:
-        return pm.StudentT.dist(nu=aux["nu"] if nu is None else nu, mu=mu, sigma=aux["sigma"])
+        return pm.StudentT.dist(nu=aux["nu"] if nu is None else np.array(nu), mu=mu, sigma=aux["sigma"])
 
     def value(aux: tuple[float, ...]) -> float:
         return aux[1] if nu is None else nu

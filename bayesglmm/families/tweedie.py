@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import FamilyError
-from bayesglmm.families.base import Auxiliary, Family, KernelFactory, Support
+from bayesglmm.families.base import Auxiliary, Family, KernelFactory, Profile, Support
 from bayesglmm.families.quasi import Quasi, power_family
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,6 @@ _CLASSICAL = {0.0: "constant", 1.0: "mu", 2.0: "mu^2", 3.0: "mu^3"}
 _TERMS = 220
 
 
-@lru_cache(maxsize=64)
 def Tweedie(power: float | None = None) -> Family:
     """Tweedie family with variance function V = μ^power.
 
@@ -53,9 +52,10 @@ def Tweedie(power: float | None = None) -> Family:
     """
     if power is None:
         return _compound(None)
+    number = isinstance(power, int | float) and not isinstance(power, bool)
+    if not (number and np.isfinite(power) and (power == 0.0 or power >= 1.0)):
+        raise FamilyError(f"Tweedie power {power!r}; 0, or a number of at least 1 is expected.")
     p = float(power)
-    if not (np.isfinite(p) and (p == 0.0 or p >= 1.0)):
-        raise FamilyError(f"Tweedie power {power}; 0, or a number of at least 1 is expected.")
     if 1.0 < p < 2.0:
         return _compound(p)
     if p in _CLASSICAL:
@@ -88,7 +88,9 @@ def _phi(power: float | None) -> Callable[[Floats, Floats, Floats], float]:
     return lambda y, mu, weights: float(np.mean(weights * np.square(y - mu) / mu**p)) or 1.0
 
 
+@lru_cache(maxsize=64)
 def _compound(power: float | None) -> Family:
+    # One object for one power: compiled graphs are kept by the identity of `distribution`.
     def kernel(link: str) -> KernelFactory | None:
         from bayesglmm.families.kernels.tweedie import factory
 
@@ -96,7 +98,7 @@ def _compound(power: float | None) -> Family:
 
     def distribution(pm: Any, eta: Any, mu: Any, aux: Any, trials: Any, weights: Any) -> Any:
         phi = aux["phi"] if weights is None else aux["phi"] / weights
-        p = aux["power"] if power is None else power
+        p = aux["power"] if power is None else np.array(power)
         logp = lambda value, mu, phi, p: _log_density(pm.math.pt, value, mu, phi, p)  # noqa: E731
         return pm.CustomDist.dist(mu, phi, p, logp=logp, random=draw, signature="(),(),()->()")
 
@@ -121,6 +123,7 @@ def _compound(power: float | None) -> Family:
         options={} if power is None else {"power": power},
         mean_range=(0.0, np.inf),
         exponential=power is not None,
+        profile=Profile("power", lambda p: Tweedie(power=p), 1.02, 1.98) if power is None else None,
     )
 
 
