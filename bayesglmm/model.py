@@ -110,6 +110,7 @@ class Model:
         )
         _check_identified(self.problem)
         self.formula = formula
+        self.data = data
         given = {"weights": weights, "offset": offset, "exposure": exposure}
         #: Weights, offset and exposure in words, for summaries and reports.
         self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
