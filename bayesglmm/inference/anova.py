@@ -15,7 +15,7 @@ from bayesglmm.inference.terms import Refit, TermColumns, model_terms, refit, wi
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.fitted import deviance_at
-from bayesglmm.scores.likelihood import loglik_at, psi_for_scale
+from bayesglmm.scores.likelihood import loglik_at, ml_dispersion, psi_for_scale
 
 Floats = NDArray[np.float64]
 Pair = tuple[Problem, Result]
@@ -23,12 +23,12 @@ Pair = tuple[Problem, Result]
 TESTS = ("F", "chi2", "LR", "score")
 
 
-def anova(*fits: Pair, test: str | None = None, kind: str = "sequential") -> pd.DataFrame:
+def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.DataFrame:
     """Analysis of deviance: the terms of one fit, or several nested fits.
 
     Parameters
     ----------
-    *fits : tuple of (Problem, Result)
+    *fits : Fit, or tuple of (Problem, Result)
         One fit: its terms are tested. Several: each against the one before it, smallest first.
     test : {"F", "chi2", "LR", "score"}, optional
         ``"chi2"``: drop in deviance over φ of the largest model. ``"F"``: the same per degree of freedom, on its
@@ -53,14 +53,24 @@ def anova(*fits: Pair, test: str | None = None, kind: str = "sequential") -> pd.
         raise MethodError("anova needs at least one fit.")
     if test is not None and test not in TESTS:
         raise MethodError(f"unknown test {test!r}; known tests: {', '.join(TESTS)}.")
-    if len(fits) > 1:
-        return compare_fits(fits, test)
-    problem, result = fits[0]
+    pairs = tuple(_pair(fit) for fit in fits)
+    if len(pairs) > 1:
+        return compare_fits(pairs, test)
+    problem, result = pairs[0]
     if kind == "sequential":
         return sequential_table(problem, result, test)
     if kind == "marginal":
         return marginal_table(problem, result, test)
     raise MethodError(f"kind is {kind!r}; 'sequential' or 'marginal' is expected.")
+
+
+def _pair(fit: Any) -> Pair:
+    """Problem and result of a fit, or the pair itself."""
+    if isinstance(fit, tuple) and len(fit) == 2:
+        return fit
+    if hasattr(fit, "result") and hasattr(fit, "model"):
+        return fit.model.problem, fit.result
+    raise MethodError(f"anova compares fits; got {type(fit).__name__}.")
 
 
 # --- terms of one fit --------------------------------------------------------------------------------------------
@@ -148,11 +158,15 @@ def _change(
 
 
 def _likelihood_ratio(problem: Problem, small: Refit, full: Refit) -> float:
-    """Twice the log-likelihood ratio; with a free scale the density is taken at φ = deviance/n, as in R."""
+    """Twice the log-likelihood ratio, with a free scale at each model's own dispersion."""
     if small.loglik is not None and full.loglik is not None:
         return 2.0 * (full.loglik - small.loglik)
-    n = problem.design.nobs
-    values = [loglik_at(problem, fit.eta, psi_for_scale(problem, fit.deviance / n)) for fit in (small, full)]
+    values = []
+    for fit in (small, full):
+        psi = ml_dispersion(problem, fit.eta, psi_for_scale(problem, fit.pearson / problem.design.nobs), fit.deviance)
+        if psi is None:
+            raise MethodError("one of the models fits perfectly: its likelihood is infinite.")
+        values.append(loglik_at(problem, fit.eta, psi))
     return 2.0 * (values[1] - values[0])
 
 

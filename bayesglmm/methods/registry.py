@@ -101,7 +101,8 @@ def objection(method: Method, problem: Problem) -> str | None:
         return f"integrates over exactly one grouping factor, and the model has {', '.join(groups) or 'none'}"
     if method.families == "likelihood" and family.quasi:
         return f"needs a likelihood, and {family.name} is a quasi-family"
-    if method.families == "all" and not family.exponential:
+    profiled = method.name == "irls" and family.profile is not None
+    if method.families == "all" and not family.exponential and not profiled:
         return f"scores by mean and variance alone, and that is not how the likelihood of {family.name} is solved"
     if method.families == "gaussian" and (family.name != "gaussian" or link.name != "identity"):
         return f"is for the gaussian family with identity link, and the model is {family.name} ({link.name})"
@@ -118,7 +119,7 @@ def applicable(problem: Problem) -> tuple[str, ...]:
 def natural_method(problem: Problem) -> str:
     """The method a model is fitted by when none is named."""
     if not problem.design.blocks:
-        return "irls" if problem.family.exponential else "laplace"
+        return "irls" if problem.family.exponential or problem.family.profile is not None else "laplace"
     if problem.family.quasi:
         return "pql"
     gaussian = problem.family.name == "gaussian" and problem.link.name == "identity"

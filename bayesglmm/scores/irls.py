@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
-from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, psi_for_scale
+from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, ml_dispersion, psi_for_scale
+from bayesglmm.scores.power import fit_profiled
 from bayesglmm.scores.rows import problem_rows
 from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes, cluster_covariance, heteroscedastic_covariance
 from bayesglmm.scores.scale import SCALES
@@ -58,8 +60,9 @@ def fit_irls(
     Returns
     -------
     Result
-        ``loglik`` as R's ``logLik.glm``: where φ is estimated (gaussian, gamma, inverse Gaussian) the density is
-        taken at φ = deviance / n, while ``scale``, ``psi`` and the standard errors use the estimate asked for.
+        ``loglik`` as R's ``logLik.glm``: for gaussian, gamma and inverse Gaussian the density is taken at
+        φ = deviance / n (for Tweedie at its maximum-likelihood φ), while ``scale``, ``psi`` and the standard errors
+        use the estimate asked for.
         None for a quasi-family, and where φ is set or estimated although the family fixes it;
         ``extras["quasi_loglik"]`` is there always.
 
@@ -71,6 +74,19 @@ def fit_irls(
         No admissible starting point, or an information matrix that is not positive definite.
     """
     _check_options(problem, scale, cov, penalty)
+    if problem.family.profile is not None:
+        again = partial(
+            fit_irls,
+            scale=scale,
+            cov=cov,
+            groups=groups,
+            small_sample=small_sample,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            penalty=penalty,
+            start=start,
+        )
+        return fit_profiled(problem, again)
     codes = cluster_codes(groups, problem.design.nobs) if cov == "cluster" else ()
     source = problem_rows(problem)
     state = solve_mean_model(
@@ -124,6 +140,11 @@ def _check_options(problem: Problem, scale: str | float | None, cov: str, penalt
         raise MethodError(
             "irls takes no random effects; leave the ( … | g) terms out, or fit by 'pql', 'laplace' or 'gee'."
         )
+    if not problem.family.exponential and problem.family.profile is None:
+        raise MethodError(
+            f"irls solves equations of mean and variance alone, which are not those of {problem.family.name}; "
+            "fit by 'laplace', which without random effects is maximum likelihood."
+        )
     if isinstance(scale, str) and scale not in SCALES:
         raise MethodError(f"scale is {scale!r}; {', '.join(SCALES)} or a positive number is expected.")
     if isinstance(scale, int | float) and not (np.isfinite(scale) and scale > 0):
@@ -169,8 +190,8 @@ def _likelihood(
     psi = psi_for_scale(problem, phi)
     if family.quasi or family.kernel is None:
         return psi, None
-    ml = state.scored.sums.deviance / problem.design.nobs
-    return psi, loglik_at(problem, eta, psi_for_scale(problem, ml)) if ml > 0 else None
+    best = ml_dispersion(problem, eta, psi, state.scored.sums.deviance)
+    return psi, None if best is None else loglik_at(problem, eta, best)
 
 
 def _joint(problem: Problem, state: Solution, cov_beta: Floats, psi: Floats, eta: Floats) -> Floats | None:

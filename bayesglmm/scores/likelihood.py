@@ -17,6 +17,8 @@ from bayesglmm.problem import Problem
 Floats = NDArray[np.float64]
 
 _CHUNK = 65536
+#: Families whose log-likelihood R reports at φ = deviance / n.
+DEVIANCE_OVER_N = ("gaussian", "gamma", "inverse_gaussian")
 #: Unconstrained auxiliaries beyond this are at infinity for all purposes (exp(16) is about nine million).
 PSI_LIMIT = 16.0
 
@@ -68,6 +70,32 @@ def psi_for_scale(problem: Problem, phi: float) -> Floats:
     low, high = gap(0.0), gap(1.0)
     guess = low / (low - high)
     return np.array([optimize.newton(gap, guess, tol=1e-15) if abs(gap(guess)) > 1e-12 else guess])
+
+
+def ml_dispersion(problem: Problem, eta: Floats, psi: Floats, deviance: float) -> Floats | None:
+    """The dispersion at which a log-likelihood is reported, unconstrained; None for a perfect fit.
+
+    Parameters
+    ----------
+    problem : Problem
+        A family whose scale is free.
+    eta : ndarray, shape (n,)
+        Linear predictor.
+    psi : ndarray, shape (1,)
+        Where to start.
+    deviance : float
+        Σ w d at `eta`.
+
+    Notes
+    -----
+    R's ``logLik.glm`` takes φ = deviance / n, which is the maximum for the gaussian and the inverse Gaussian and close
+    to it for the gamma. Other families have no such convention: there φ is the maximum itself.
+    """
+    if not deviance > 0:
+        return None
+    if problem.family.name in DEVIANCE_OVER_N:
+        return psi_for_scale(problem, deviance / problem.design.nobs)
+    return maximise_auxiliary(problem, eta, psi)[0]
 
 
 def maximise_auxiliary(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floats, bool]:
