@@ -78,13 +78,8 @@ def inverse(L: Floats) -> Floats:
     return np.ascontiguousarray(np.moveaxis(backward(L, forward(L, eye)), 2, 1))
 
 
-def forward_border(L: Floats, B: Floats, levels: NDArray[np.int64]) -> Floats:
-    """L⁻¹B where B's entry e, shape (q, entries), belongs to level ``levels[e]``."""
-    return forward(L[:, :, levels], B)
-
-
 def dense_cholesky(S: Floats) -> Floats:
-    """Lower Cholesky factor of one dense symmetric matrix (lower triangle read, overwritten).
+    """Lower Cholesky factor of one dense symmetric matrix, Fortran-ordered, in place.
 
     Raises
     ------
@@ -100,9 +95,7 @@ def dense_cholesky(S: Floats) -> Floats:
 
 
 def dense_inverse(L: Floats) -> Floats:
-    """Inverse of LL' for one dense lower factor, both triangles."""
+    """Inverse of LL' for one dense lower factor; only the lower triangle is meaningful."""
     from scipy.linalg.lapack import dpotri
 
-    V = dpotri(L, lower=1)[0]
-    lower = np.tril(V, -1)
-    return lower + lower.T + np.diag(V.diagonal())
+    return dpotri(L, lower=1)[0]

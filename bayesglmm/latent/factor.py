@@ -13,8 +13,9 @@ from bayesglmm.latent import blocks
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.plan import Plan
+    from bayesglmm.latent.plan import Meeting, Plan
     from bayesglmm.latent.structure import Loadings
+    from bayesglmm.latent.tail import TailFactor
 
 __all__ = ["Factor", "NotPositiveDefiniteError"]
 
@@ -23,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factor:
-    """Cholesky factor of H, leading blocks first, then the dense remainder.
+    """Cholesky factor of H, leading blocks first, then the remainder.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Factor:
         Cholesky factors L of the leading diagonal blocks.
     border : ndarray, shape (q, entries), or None
         W = L⁻¹B on its pattern.
-    tail : ndarray, shape (size, size), or None
+    tail : TailFactor or None
         Cholesky factor of the Schur complement.
     """
 
@@ -43,7 +44,7 @@ class Factor:
     loadings: Loadings
     lead: Floats | None
     border: Floats | None
-    tail: Floats | None
+    tail: TailFactor | None
 
     @cached_property
     def logdet(self) -> float:
@@ -52,7 +53,7 @@ class Factor:
         if self.lead is not None:
             total += 2.0 * float(np.log(np.einsum("rrl->rl", self.lead)).sum())
         if self.tail is not None:
-            total += 2.0 * float(np.log(self.tail.diagonal()).sum())
+            total += self.tail.logdet
         return total
 
     def solve(self, rhs: Floats) -> Floats:
@@ -61,8 +62,7 @@ class Factor:
         if self.lead is not None:
             lead = blocks.forward(self.lead, lead)
         if self.tail is not None:
-            tail = self._tail_solve(tail - self._down(lead), trans=0)
-            tail = self._tail_solve(tail, trans=1)
+            tail = self.tail.upper(self.tail.lower(tail - self._down(lead)))
             lead = lead - self._up(tail)
         if self.lead is not None:
             lead = blocks.backward(self.lead, lead)
@@ -72,7 +72,7 @@ class Factor:
         """C rhs with CC' = H⁻¹: standard normal `rhs` becomes draws from N(0, H⁻¹); shape (m,) or (m, k)."""
         lead, tail = self._split(rhs)
         if self.tail is not None:
-            tail = self._tail_solve(tail, trans=1)
+            tail = self.tail.upper(tail)
             lead = lead - self._up(tail)
         if self.lead is not None:
             lead = blocks.backward(self.lead, lead)
@@ -93,8 +93,17 @@ class Factor:
             for r in range(b.size):
                 for s in range(b.size):
                     out[:, b.column + r] += own[r, s].take(b.codes) * rows[:, s]
-        self._add_border(out)
-        self._add_tail(out)
+        _, border, inverse = self._selected
+        lead = self.plan.lead
+        for part, meeting in zip(self.plan.parts, self.plan.lead_meetings):
+            assert lead is not None
+            assert border is not None
+            entries = np.stack([border[r].take(meeting.at[r]) for r in range(len(border))])
+            self._add_meeting(out, lead, part.factor, meeting, entries)
+        for (j, i), meeting in self.plan.rest_meetings.items():
+            assert inverse is not None
+            one, other = self.plan.parts[j].factor, self.plan.parts[i].factor
+            self._add_meeting(out, one, other, meeting, inverse[meeting.at])
         return out
 
     @cached_property
@@ -114,68 +123,40 @@ class Factor:
     @cached_property
     def _diagonal(self) -> tuple[Floats, ...]:
         """The same, levels last."""
-        lead, _, tail = self._selected
+        lead, _, inverse = self._selected
         out: list[Floats] = [np.empty(0)] * len(self.plan.structure.layouts)
         if self.plan.lead is not None:
             assert lead is not None
             out[self.plan.lead] = lead
-        for k, start in zip(self.plan.rest, self.plan.offsets):
-            b = self.plan.structure.layouts[k]
-            first = start + np.arange(b.levels) * b.size
-            own = np.empty((b.size, b.size, b.levels))
-            assert tail is not None
-            for r in range(b.size):
-                for s in range(b.size):
-                    own[r, s] = tail[first + r, first + s]
-            out[k] = own
+        for part in self.plan.parts:
+            assert inverse is not None
+            out[part.factor] = inverse[part.diagonal]
         return tuple(out)
 
     @cached_property
     def _selected(self) -> tuple[Floats | None, Floats | None, Floats | None]:
-        """Entries of H⁻¹ on H's pattern: leading blocks, border, the whole remainder."""
+        """Entries of H⁻¹ on H's pattern: leading blocks, border, remainder (flat)."""
         lead = None if self.lead is None else blocks.inverse(self.lead)
         if self.tail is None:
             return lead, None, None
-        V = blocks.dense_inverse(self.tail)
-        if lead is None or self.border is None:
-            return lead, None, V
+        inverse = self.tail.inverse()
+        pattern = self.plan.border
+        if self.lead is None or self.border is None or pattern is None:
+            return lead, None, inverse
         from bayesglmm.latent.loops import selected_border
 
-        pattern = self.plan.border
-        assert pattern is not None
-        assert self.lead is not None
-        Y = blocks.backward(self.lead[:, :, self.plan.border_levels], self.border)
-        M, correction = selected_border(pattern.ptr, pattern.columns, Y, V)
-        return lead + correction, M, V
+        Y = blocks.backward(self.lead[:, :, pattern.levels], self.border)
+        M, correction = selected_border(pattern.ptr, pattern.columns, pattern.at, self.plan.size, Y, inverse)
+        return lead + correction, M, inverse
 
-    def _add_border(self, out: Floats) -> None:
-        if self.plan.border is None:
-            return
-        M = self._selected[1]
-        lead = self.plan.lead
-        assert M is not None
-        assert lead is not None
-        a = self.plan.structure.layouts[lead]
-        for k, meeting, place in zip(self.plan.rest, self.plan.lead_meetings, self.plan.border.place):
-            b = self.plan.structure.layouts[k]
-            for r in range(a.size):
-                for s in range(b.size):
-                    entry = M[r].take(place[:, s]).take(meeting.row)
-                    out[:, a.column + r] += entry * self.loadings.rows[k][:, s]
-                    out[:, b.column + s] += entry * self.loadings.rows[lead][:, r]
-
-    def _add_tail(self, out: Floats) -> None:
-        V = self._selected[2]
-        for (j, i), meeting in self.plan.rest_meetings.items():
-            assert V is not None
-            a, b = (self.plan.structure.layouts[self.plan.rest[k]] for k in (j, i))
-            first = self.plan.offsets[j] + meeting.first * a.size
-            second = self.plan.offsets[i] + meeting.second * b.size
-            for r in range(a.size):
-                for s in range(b.size):
-                    entry = V[first + r, second + s].take(meeting.row)
-                    out[:, a.column + r] += entry * self.loadings.rows[self.plan.rest[i]][:, s]
-                    out[:, b.column + s] += entry * self.loadings.rows[self.plan.rest[j]][:, r]
+    def _add_meeting(self, out: Floats, one: int, other: int, meeting: Meeting, entries: Floats) -> None:
+        """Add to G the products with H⁻¹'s entries (q_one, q_other, pairs) between two factors, both ways."""
+        a, b = (self.plan.structure.layouts[k] for k in (one, other))
+        for r in range(a.size):
+            for s in range(b.size):
+                entry = entries[r, s].take(meeting.row)
+                out[:, a.column + r] += entry * self.loadings.rows[other][:, s]
+                out[:, b.column + s] += entry * self.loadings.rows[one][:, r]
 
     def _split(self, x: Floats) -> tuple[Floats, Floats]:
         """Leading part, shape (q, levels[, k]), and remainder, shape (size[, k])."""
@@ -184,7 +165,7 @@ class Factor:
         if self.plan.lead is not None:
             b = layouts[self.plan.lead]
             lead = np.swapaxes(x[b.start : b.stop].reshape(b.levels, b.size, *x.shape[1:]), 0, 1)
-        parts = [x[layouts[k].start : layouts[k].stop] for k in self.plan.rest]
+        parts = [x[layouts[p.factor].start : layouts[p.factor].stop] for p in self.plan.parts]
         return lead, np.concatenate(parts) if parts else np.empty((0, *x.shape[1:]))
 
     def _join(self, lead: Floats, tail: Floats, shape: tuple[int, ...]) -> Floats:
@@ -193,16 +174,10 @@ class Factor:
         if self.plan.lead is not None:
             b = layouts[self.plan.lead]
             out[b.start : b.stop] = np.swapaxes(lead, 0, 1).reshape(b.levels * b.size, *shape[1:])
-        for k, start in zip(self.plan.rest, self.plan.offsets):
-            b = layouts[k]
-            out[b.start : b.stop] = tail[start : start + b.levels * b.size]
+        for part in self.plan.parts:
+            b = layouts[part.factor]
+            out[b.start : b.stop] = tail[part.start : part.start + b.levels * b.size]
         return out
-
-    def _tail_solve(self, x: Floats, trans: int) -> Floats:
-        from scipy.linalg.lapack import dtrtrs
-
-        assert self.tail is not None
-        return dtrtrs(self.tail, x, lower=1, trans=trans)[0]
 
     def _down(self, lead: Floats) -> Floats | float:
         """W'x of the leading part, shape of the remainder."""

@@ -86,7 +86,7 @@ class Structure:
     @cached_property
     def plan(self) -> Plan:
         """Elimination order and sparsity of the factor (made on first use)."""
-        from bayesglmm.latent.plan import make_plan
+        from bayesglmm.latent.analysis import make_plan
 
         return make_plan(self)
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from bayesglmm.errors import MethodError
+from bayesglmm.latent import analysis, tail
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.structure import Structure, analyse
 
@@ -54,10 +56,26 @@ def dense(structure: Structure, lambdas: list[np.ndarray]) -> tuple[np.ndarray, 
     return A, P
 
 
+def force(monkeypatch, full: float) -> None:
+    """Order even small and full remainders, and go on until a column is this full."""
+    for module in (analysis, tail):
+        monkeypatch.setattr(module, "SMALL", 2)
+    monkeypatch.setattr(analysis, "FILLED", 2.0)
+    monkeypatch.setattr(tail, "FULL", full)
+
+
+@pytest.fixture(params=["usual", "sparse"])
+def cut(request, monkeypatch):
+    if request.param == "sparse":
+        force(monkeypatch, 10.0)
+    return request.param
+
+
 @pytest.mark.parametrize("name", SHAPES)
-def test_factor_is_the_dense_one(name):
+def test_factor_is_the_dense_one(name, cut):
     structure, lambdas = make(SHAPES[name])
     A, P = dense(structure, lambdas)
+    assert (structure.plan.tail.sparse > 0) == (cut != "usual" and structure.plan.size > 2)
     rng = np.random.default_rng(2)
     weights = rng.uniform(0.2, 2.0, N)
     H = A.T @ (weights[:, None] * A) + P
@@ -88,8 +106,48 @@ def test_factor_is_the_dense_one(name):
             )
 
 
+def scalars(*codes):
+    """Scalar factors from their codes, and the dense H at some weights."""
+    n = len(codes[0])
+    blocks = [SimpleNamespace(codes=c, z=np.ones((n, 1)), levels=tuple(map(str, range(c.max() + 1)))) for c in codes]
+    structure = analyse(blocks, [SimpleNamespace(precision=None, log_det_precision=0.0)] * len(codes))
+    lambdas = [(1.0 - 0.3 * k) * np.eye(1) for k in range(len(codes))]
+    A, P = dense(structure, lambdas)
+    weights = np.random.default_rng(1).uniform(0.2, 2.0, n)
+    inverse = np.linalg.inv(A.T @ (weights[:, None] * A) + P)
+    return structure, structure.factorize(weights, lambdas), A, inverse
+
+
+def assert_inverse(factor, A, inverse):
+    u = np.random.default_rng(2).standard_normal(len(inverse))
+    assert np.isclose(factor.logdet, -np.linalg.slogdet(inverse)[1], rtol=1e-12)
+    np.testing.assert_allclose(factor.solve(u), inverse @ u, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(factor.row_quad, np.einsum("ij,jk,ik->i", A, inverse, A), rtol=1e-9)
+    C = factor.half_solve(np.eye(len(inverse)))
+    np.testing.assert_allclose(C @ C.T, inverse, atol=1e-10)
+
+
+def test_nested_factors_stay_sparse():
+    fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]
+    structure, factor, A, inverse = scalars(fine, fine // 3, fine // 30)
+    plan = structure.plan.tail
+    assert plan.dense == 0
+    assert len(plan.rows) == 100  # each of the 100 middle levels meets one outer level, and nothing fills in
+    assert factor.plan.flops < 1e5
+    assert_inverse(factor, A, inverse)
+
+
+def test_a_remainder_that_is_sparse_first_and_dense_then(monkeypatch):
+    force(monkeypatch, 0.05)
+    fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]
+    moved = (fine + np.arange(600) % 5) // 4  # levels meet their neighbours: a band
+    structure, factor, A, inverse = scalars(fine, moved, fine // 60)
+    assert 5 < structure.plan.tail.sparse < structure.plan.size - 5
+    assert_inverse(factor, A, inverse)
+
+
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_matrix_that_is_not_positive_definite_is_said_so(name):
+def test_a_matrix_that_is_not_positive_definite_is_said_so(name, cut):
     structure, lambdas = make(SHAPES[name])
     with pytest.raises(NotPositiveDefiniteError):
         structure.factorize(np.full(N, -50.0), lambdas)
@@ -104,3 +162,10 @@ def test_no_random_effects():
     assert factor.solve(np.empty(0)).shape == (0,)
     assert np.array_equal(structure.at([]).expand(np.empty(0)), np.zeros(4))
     assert np.array_equal(factor.row_quad, np.zeros(4))
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch):
+    monkeypatch.setattr(tail, "MEMORY_LIMIT", 3000)
+    structure, lambdas = make([(30, 1, False), (20, 1, False)])
+    with pytest.raises(MethodError, match=r"order 20 and about 0 GB"):
+        structure.factorize(np.ones(N), lambdas)

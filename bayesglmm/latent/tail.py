@@ -1,0 +1,285 @@
+"""The remainder of H once the leading factor is eliminated: fill-reducing order, sparse columns, dense rest.
+
+The pattern is analysed once. Unknowns are eliminated in order of minimum degree (Tinney & Walker 1967, scheme 2;
+George & Liu 1989, SIAM Review 31) for as long as that is cheaper than LAPACK, which takes what is left as one dense
+block. Nested grouping factors stay sparse to the end, crossed ones turn dense at once.
+
+All numbers of the lower triangle live in one flat array: the diagonal of the sparse columns, their entries below it,
+and the dense block in column order. Every position that elimination touches is worked out beforehand.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.errors import MethodError
+from bayesglmm.latent.blocks import NotPositiveDefiniteError, dense_cholesky, dense_inverse
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Remainders up to this order are dense: LAPACK needs no help there.
+SMALL = 48
+#: A column this full (degree over remaining order) is better left to LAPACK.
+FULL = 0.2
+#: Most bytes the dense block and its copies may take before a clear refusal.
+MEMORY_LIMIT = 16 * 2**30
+
+
+@dataclass(frozen=True)
+class TailPlan:
+    """The analysed remainder, of order `size`.
+
+    Parameters
+    ----------
+    size, sparse : int
+        Order, and how many columns are eliminated one by one.
+    order, place : ndarray of int64, shape (size,)
+        Unknown at every position, and position of every unknown.
+    ptr, rows : ndarray of int64
+        Positions below the diagonal of sparse column j are ``rows[ptr[j]:ptr[j + 1]]``, ascending.
+    """
+
+    size: int
+    sparse: int
+    order: Ints
+    place: Ints
+    ptr: Ints
+    rows: Ints
+
+    @property
+    def dense(self) -> int:
+        """Order of the dense block."""
+        return self.size - self.sparse
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether everything is one dense block in the original order."""
+        return self.sparse == 0
+
+    @property
+    def block_start(self) -> int:
+        """Where the dense block begins in the flat array."""
+        return self.sparse + len(self.rows)
+
+    @property
+    def length(self) -> int:
+        """Length of the flat array."""
+        return self.block_start + self.dense**2
+
+    @cached_property
+    def _keys(self) -> Ints:
+        columns = np.repeat(np.arange(self.sparse), np.diff(self.ptr))
+        return columns * self.size + self.rows
+
+    def locate(self, i: Ints, j: Ints) -> Ints:
+        """Flat positions of entries (i, j), given as unknowns in any order; they must be on the pattern."""
+        a, b = self.place[i], self.place[j]
+        row, column = np.maximum(a, b), np.minimum(a, b)
+        inside = self.block_start + (row - self.sparse) + (column - self.sparse) * self.dense
+        if self.is_dense:
+            return inside
+        below = self.sparse + np.searchsorted(self._keys, column * self.size + row)
+        return np.where(column >= self.sparse, inside, np.where(row == column, column, below))
+
+    @cached_property
+    def updates(self) -> tuple[Ints, Ints]:
+        """What eliminating each sparse column touches: (start per column, flat positions), see ``loops``."""
+        counts = np.diff(self.ptr)
+        starts = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
+        return starts, clique_positions(self.ptr, self.order[self.rows], self.locate)
+
+    def factorize(self, values: Floats) -> TailFactor:
+        """Cholesky factor of the matrix in the flat array, which is overwritten.
+
+        Raises
+        ------
+        NotPositiveDefiniteError
+            If it is not positive definite.
+        """
+        if self.sparse:
+            from bayesglmm.latent.loops import factor_columns
+
+            if not factor_columns(self.ptr, *self.updates, values):
+                raise NotPositiveDefiniteError
+        block = values[self.block_start :].reshape(self.dense, self.dense, order="F")
+        if self.dense:
+            dense_cholesky(block)
+        return TailFactor(self, values, block)
+
+
+@dataclass(frozen=True)
+class TailFactor:
+    """Cholesky factor of the remainder.
+
+    Parameters
+    ----------
+    plan : TailPlan
+        Its pattern.
+    values : ndarray, shape (length,)
+        The flat array.
+    block : ndarray, shape (dense, dense)
+        Its dense block (a view, lower triangle).
+    """
+
+    plan: TailPlan
+    values: Floats
+    block: Floats
+
+    @property
+    def logdet(self) -> float:
+        """Log-determinant of the remainder."""
+        diagonal = np.concatenate([self.values[: self.plan.sparse], self.block.diagonal()])
+        return 2.0 * float(np.log(diagonal).sum())
+
+    def lower(self, x: Floats) -> Floats:
+        """Solve L y = x (x in the original order, y in elimination order); shape (size,) or (size, k)."""
+        y = x.reshape(len(x), -1) if self.plan.is_dense else x.reshape(len(x), -1)[self.plan.order]
+        y = np.array(y)
+        s = self.plan.sparse
+        if s:
+            from bayesglmm.latent.loops import solve_columns
+
+            solve_columns(self.plan.ptr, self.plan.rows, self.values, y)
+        if self.plan.dense:
+            y[s:] = _triangular(self.block, y[s:], 0)
+        return y.reshape(x.shape)
+
+    def upper(self, y: Floats) -> Floats:
+        """Solve L' x = y (y in elimination order, x in the original order); shape (size,) or (size, k)."""
+        z = np.array(y.reshape(len(y), -1))
+        s = self.plan.sparse
+        if self.plan.dense:
+            z[s:] = _triangular(self.block, z[s:], 1)
+        if s:
+            from bayesglmm.latent.loops import solve_columns_transposed
+
+            solve_columns_transposed(self.plan.ptr, self.plan.rows, self.values, z)
+        if not self.plan.is_dense:
+            z = z[self.plan.place]
+        return z.reshape(y.shape)
+
+    def inverse(self) -> Floats:
+        """Entries of the inverse on the factor's pattern, as a flat array (Takahashi, Fagan & Chin 1973)."""
+        out = np.zeros(self.plan.length)
+        if self.plan.dense:
+            block = out[self.plan.block_start :].reshape(self.plan.dense, self.plan.dense, order="F")
+            block[...] = dense_inverse(self.block)
+        if self.plan.sparse:
+            from bayesglmm.latent.loops import invert_columns
+
+            invert_columns(self.plan.ptr, *self.plan.updates, self.values, out)
+        return out
+
+
+def _triangular(block: Floats, x: Floats, trans: int) -> Floats:
+    from scipy.linalg.lapack import dtrtrs
+
+    return dtrtrs(block, x, lower=1, trans=trans)[0]
+
+
+def clique_positions(ptr: Ints, members: Ints, locate: Callable[[Ints, Ints], Ints]) -> Ints:
+    """Flat positions of all pairs within every clique.
+
+    Clique j is ``members[ptr[j]:ptr[j + 1]]``; its pairs (b, a) with b ≥ a come a by a, then b by b.
+    """
+    counts = np.diff(ptr)
+    starts = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
+    out = np.empty(starts[-1], dtype=np.int64)
+    for m in np.unique(counts):
+        if m == 0:
+            continue
+        which = np.flatnonzero(counts == m)
+        own = members[ptr[which][:, None] + np.arange(m)]
+        a, b = np.triu_indices(m)
+        out[starts[which][:, None] + np.arange(len(a))] = locate(own[:, b], own[:, a])
+    return out
+
+
+def plan_dense(size: int) -> TailPlan:
+    """Everything in one dense block.
+
+    Raises
+    ------
+    MethodError
+        When it would not fit in memory.
+    """
+    _check_memory(size)
+    identity = np.arange(size)
+    return TailPlan(size, 0, identity, identity, np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def plan_sparse(pattern: Any) -> TailPlan:
+    """Order by minimum degree until what is left is better dense.
+
+    Parameters
+    ----------
+    pattern : scipy sparse array, shape (size, size)
+        Symmetric; values do not matter.
+
+    Raises
+    ------
+    MethodError
+        When the dense rest would not fit in memory.
+    """
+    size = pattern.shape[0]
+    csr = pattern.tocsr()
+    neighbours = [set(csr.indices[a:b].tolist()) for a, b in zip(csr.indptr[:-1], csr.indptr[1:])]
+    for v, own in enumerate(neighbours):
+        own.discard(v)
+    eliminated, columns = _minimum_degree(neighbours)
+    sparse = len(eliminated)
+    first = np.array(eliminated, dtype=np.int64)
+    rest = np.setdiff1d(np.arange(size), first)
+    _check_memory(len(rest))
+    order = np.concatenate([first, rest])
+    place = np.empty(size, dtype=np.int64)
+    place[order] = np.arange(size)
+    ptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
+    rows = [np.sort(place[np.fromiter(c, dtype=np.int64, count=len(c))]) for c in columns]
+    return TailPlan(size, sparse, order, place, ptr, np.concatenate([*rows, np.empty(0, dtype=np.int64)]))
+
+
+def _minimum_degree(neighbours: list[set[int]]) -> tuple[list[int], list[set[int]]]:
+    """Eliminated unknowns in order, and who was joined to each when its turn came."""
+    heap = [(len(own), v) for v, own in enumerate(neighbours)]
+    heapq.heapify(heap)
+    left = len(neighbours)
+    order: list[int] = []
+    columns: list[set[int]] = []
+    gone = [False] * left
+    while heap:
+        degree, v = heapq.heappop(heap)
+        if gone[v] or degree != len(neighbours[v]):
+            continue
+        if degree > FULL * left and left > SMALL // 2:
+            break
+        own = neighbours[v]
+        gone[v] = True
+        left -= 1
+        order.append(v)
+        columns.append(own)
+        for u in own:
+            joined = neighbours[u]
+            joined |= own
+            joined.discard(u)
+            joined.discard(v)
+            heapq.heappush(heap, (len(joined), u))
+    return order, columns
+
+
+def _check_memory(dense: int) -> None:
+    needed = 3 * 8 * dense**2
+    if needed > MEMORY_LIMIT:
+        raise MethodError(
+            f"these random effects need a dense matrix of order {dense} and about {needed / 2**30:.0f} GB of memory "
+            f"(the limit is {MEMORY_LIMIT / 2**30:.0f} GB): the grouping factors are crossed and all but the largest "
+            "have too many levels together. Drop or merge some."
+        )
