@@ -39,19 +39,20 @@ class Curvature:
     cov_slope: Floats
 
 
-def curvature(fit: LinearFit) -> Curvature:
-    """Hessian of the criterion and slopes of β̂ and Cov(β̂) at a fit.
+def curvature(at: Solution, errors: Floats) -> Curvature:
+    """Hessian of the criterion and slopes of β̂ and Cov(β̂) at a solution.
 
     Parameters
     ----------
-    fit : LinearFit
+    at : Solution
         Where to differentiate; θ need not be an exact optimum.
+    errors : ndarray, shape (k,)
+        Rough standard errors of relative θ: they set the differencing steps (NaN where unknown).
     """
-    at = fit.solution
     model, theta = at.model, at.theta
     k, p = len(theta), len(at.beta)
     H, dbeta, dcov = np.zeros((k, k)), np.zeros((k, p)), np.zeros((k, p, p))
-    steps = _steps(fit)
+    steps = _steps(at, errors)
     for j in range(k):
         up, down = (model.solve(theta + sign * steps[j] * np.eye(k)[j], at.scale) for sign in (1.0, -1.0))
         H[j] = (up.gradient - down.gradient) / (2.0 * steps[j])
@@ -80,21 +81,27 @@ def _absolute(at: Solution, H: Floats, dbeta: Floats, dcov: Floats) -> Curvature
     return Curvature(out, beta_slope, cov_slope.reshape(k + 1, p, p))
 
 
-def _steps(fit: LinearFit) -> Floats:
-    """Differencing steps: a small part of a standard error, and well inside a correlation's interval."""
+def rough_errors(fit: LinearFit) -> Floats:
+    """Standard errors of relative θ by the quasi-Newton inverse Hessian of a fit."""
     model, theta = fit.solution.model, fit.solution.theta
     slope = np.concatenate(
         [*(c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)), np.empty(0)]
     )
-    se = np.sqrt(2.0 * np.diag(fit.minimum.inverse_hessian)) * slope
-    steps = STEP * np.minimum(se, natural_units(model))
+    return np.sqrt(2.0 * np.diag(fit.minimum.inverse_hessian)) * slope
+
+
+def _steps(at: Solution, errors: Floats) -> Floats:
+    """Differencing steps: a small part of a standard error, and well inside a correlation's interval."""
+    model, theta = at.model, at.theta
+    units = natural_units(model)
+    steps = STEP * np.fmin(np.where(errors > 0, errors, np.nan), units)
     for j, c in enumerate(c for cov in model.covariance for c in cov.coordinates):
         if c.kind == "interval":
             steps[j] = min(steps[j], 0.1 * (theta[j] - c.low), 0.1 * (c.high - theta[j]))
     return steps
 
 
-def joint_covariance(fit: LinearFit, curve: Curvature, edge: NDArray[np.bool_]) -> Floats:
+def joint_covariance(at: Solution, curve: Curvature, edge: NDArray[np.bool_]) -> Floats:
     """Covariance of (β, θ, log σ) from the exact second derivative of the criterion.
 
     The Hessian of half the criterion gives Cov(θ, log σ); β̂ moves with them, so that
@@ -104,8 +111,8 @@ def joint_covariance(fit: LinearFit, curve: Curvature, edge: NDArray[np.bool_]) 
 
     Parameters
     ----------
-    fit, curve : LinearFit, Curvature
-        The fit and its second derivatives.
+    at, curve : Solution, Curvature
+        The optimum and its second derivatives.
     edge : ndarray of bool, shape (k,)
         Entries of θ at a boundary: held fixed; their rows and columns are NaN.
 
@@ -113,7 +120,7 @@ def joint_covariance(fit: LinearFit, curve: Curvature, edge: NDArray[np.bool_]) 
     -------
     ndarray, shape (p + k, p + k), or with one more row where σ is estimated
     """
-    p, total = len(fit.solution.beta), len(curve.hessian)
+    p, total = len(at.beta), len(curve.hessian)
     inside = np.concatenate([~edge, np.ones(total - len(edge), dtype=bool)])
     C = np.full((total, total), np.nan)
     C[np.ix_(inside, inside)] = positive_inverse(0.5 * curve.hessian[np.ix_(inside, inside)])
@@ -124,7 +131,7 @@ def joint_covariance(fit: LinearFit, curve: Curvature, edge: NDArray[np.bool_]) 
     out[p:, p:] = C
     out[np.ix_(where, range(p))] = own @ J
     out[np.ix_(range(p), where)] = (own @ J).T
-    out[:p, :p] = fit.solution.cov_beta + J.T @ own @ J
+    out[:p, :p] = at.cov_beta + J.T @ own @ J
     return out
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.linear import Solution
-from bayesglmm.latent.linear_curvature import curvature, joint_covariance
+from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import LinearFit, column_rms
 from bayesglmm.latent.working_loop import PSI_LIMIT, Loop, State
 from bayesglmm.parameters import auxiliary_values
@@ -64,7 +64,7 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     at = fit.solution
     exact = method in ("ml", "reml")
     boundary, edge = _boundary(problem, fit)
-    curve = curvature(fit)
+    curve = curvature(at, rough_errors(fit))
     psi = _psi(loop, state, at.scale)
     notes = (*status.notes, *_auxiliary_notes(loop, psi))
     extras: dict[str, Any] = {"criterion": at.criterion}
@@ -78,7 +78,7 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
         cov_beta=at.cov_beta,
         theta=fit.theta,
         psi=psi,
-        cov_joint=_joint(loop, joint_covariance(fit, curve, edge), psi, at.scale),
+        cov_joint=_joint(loop, joint_covariance(at, curve, edge), psi, at.scale),
         effects=at.effects,
         effects_sd=_effects_sd(at),
         eta=loop.predictor(fit, marginal=False),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from bayesglmm.latent.small_sample import with_df
 from bayesglmm.latent.working import fit_working
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
-def run(problem: Problem) -> Result:
-    """Fit a linear mixed model by restricted maximum likelihood; see :func:`bayesglmm.latent.working.fit_working`."""
-    return fit_working(problem, method="reml")
+def run(problem: Problem, *, df: str | None = None) -> Result:
+    """Fit a linear mixed model by restricted maximum likelihood; see :func:`bayesglmm.latent.working.fit_working`.
+
+    Parameters
+    ----------
+    problem : Problem
+        Gaussian with identity link.
+    df : {"satterthwaite", "kenward-roger"}, optional
+        Degrees of freedom of the t statistics; the normal reference when left out.
+    """
+    return with_df(problem, fit_working(problem, method="reml"), df)

@@ -11,7 +11,7 @@ from dense_textbook import dense
 from bayesglmm.covariance import Known, bind_covariance
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
 from bayesglmm.latent.linear import LinearModel
-from bayesglmm.latent.linear_curvature import curvature, joint_covariance
+from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import absolute, fit_linear, relative
 from bayesglmm.latent.structure import analyse
 
@@ -162,7 +162,7 @@ def test_curvature_is_the_dense_second_derivative(name, reml, scale):
     def criterion(x):
         return oracle(x).reml_criterion if reml else oracle(x).deviance
 
-    curve = curvature(fit)
+    curve = curvature(at, rough_errors(fit))
     size = np.sqrt(np.abs(np.diag(curve.hessian)))
     expected = hessian(criterion, point, 2e-3)
     np.testing.assert_allclose(curve.hessian / np.outer(size, size), expected / np.outer(size, size), atol=3e-6)
@@ -181,7 +181,7 @@ def test_joint_covariance_is_the_inverse_of_the_joint_observed_information():
         return -dense(problem, x[3 : 3 + k], np.exp(2 * x[-1])).log_density(x[:3])
 
     expected = np.linalg.inv(hessian(minus_loglik, point, 2e-3))
-    joint = joint_covariance(fit, curvature(fit), np.zeros(k, dtype=bool))
+    joint = joint_covariance(fit.solution, curvature(fit.solution, rough_errors(fit)), np.zeros(k, dtype=bool))
     size = np.sqrt(np.diag(expected))
     np.testing.assert_allclose(joint / np.outer(size, size), expected / np.outer(size, size), atol=1e-5)
 

@@ -1,0 +1,85 @@
+"""F tests about the fixed effects of linear mixed models, with Satterthwaite's or Kenward and Roger's df."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bayesglmm.errors import MethodError
+from bayesglmm.inference.hypotheses import read_hypotheses
+from bayesglmm.inference.outcome import Outcome, outcome
+from bayesglmm.inference.type3 import type3_hypotheses
+from bayesglmm.latent.small_sample import SmallSample, small_sample
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+
+def f_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = 0.0, df: str | None = None) -> Outcome:
+    """F test of linear hypotheses about the coefficients of a linear mixed model.
+
+    Parameters
+    ----------
+    problem, result
+        A fit by ``"ml"`` or ``"reml"`` (or, approximately, ``"pql"`` or ``"mql"``).
+    hypothesis : str, list of str, or array_like
+        ``"a = b"``, ``["a = 0", "b = 2*c"]``, or a matrix of shape (k, p).
+    value : array_like, shape (k,), optional
+        Right-hand sides when `hypothesis` is a matrix.
+    df : {"satterthwaite", "kenward-roger"}, optional
+        The approximation; the fit's own when it has one, else Satterthwaite's.
+
+    Returns
+    -------
+    Outcome
+        With the approximate denominator degrees of freedom.
+
+    Raises
+    ------
+    MethodError
+        An unknown coefficient or approximation, or a fit of another kind of model.
+    """
+    L, c, labels = read_hypotheses(hypothesis, problem.design.columns)
+    approximation, kind = _approximation(problem, result, df)
+    test = approximation.f_test(L, np.asarray(c, dtype=float) + np.asarray(value, dtype=float))
+    name = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[kind]
+    return outcome(name, ", ".join(labels), "F", test.statistic, test.numerator, test.denominator)
+
+
+def anova_type3(problem: Problem, result: Result, *, df: str | None = None) -> pd.DataFrame:
+    """Type III F tests of every term.
+
+    Parameters
+    ----------
+    problem, result
+        A fit by ``"ml"`` or ``"reml"`` (or, approximately, ``"pql"`` or ``"mql"``).
+    df : {"satterthwaite", "kenward-roger"}, optional
+        The approximation; the fit's own when it has one, else Satterthwaite's.
+
+    Returns
+    -------
+    DataFrame
+        Rows are terms; columns ``F, df, df_denominator, p``.
+
+    Raises
+    ------
+    MethodError
+        No term beside the intercept, or a formula without type III hypotheses.
+    """
+    hypotheses = type3_hypotheses(problem)
+    if not hypotheses:
+        raise MethodError("there is no term to test: the fixed part is only an intercept.")
+    approximation, _ = _approximation(problem, result, df)
+    rows = []
+    for L in hypotheses.values():
+        test = approximation.f_test(L)
+        p = float(stats.f.sf(test.statistic, test.numerator, test.denominator))
+        rows.append({"F": test.statistic, "df": test.numerator, "df_denominator": test.denominator, "p": p})
+    return pd.DataFrame(rows, index=pd.Index(list(hypotheses), name="term"))
+
+
+def _approximation(problem: Problem, result: Result, df: str | None) -> tuple[SmallSample, str]:
+    kind = str(result.options.get("df") or "satterthwaite") if df is None else df
+    return small_sample(problem, result, kind), kind

@@ -1,0 +1,66 @@
+"""The (final working) linear mixed model of a result, solved again: what inference about it is computed from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.errors import MethodError
+from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_curvature import Curvature, curvature
+from bayesglmm.latent.linear_fit import homogeneous, relative
+from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.working_loop import Loop
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+Floats = NDArray[np.float64]
+
+METHODS = ("ml", "reml", "pql", "mql")
+
+
+def solution_of(problem: Problem, result: Result) -> Solution:
+    """The penalised least-squares solution a result of ML, REML, PQL or MQL stands for.
+
+    Parameters
+    ----------
+    problem, result
+        The model and what was found.
+
+    Raises
+    ------
+    MethodError
+        A result of another method.
+    """
+    if result.method not in METHODS:
+        raise MethodError(
+            f"this needs a linear mixed model: a fit by {', '.join(METHODS)}; this one is by {result.method!r}."
+        )
+    scale = result.options["scale"]
+    loop = Loop(
+        problem,
+        analyse(problem.design.blocks, problem.covariance, problem.design.nobs),
+        marginal=result.method == "mql",
+        reml=bool(result.options["reml"]),
+        scale=None if scale == "free" else float(scale),
+        estimates_auxiliary=False,
+    )
+    eta = problem.design.X @ result.beta + problem.design.offset if loop.marginal else result.eta
+    model = loop.model(loop.expand(eta, result.psi))
+    return model.solve(relative(model, result.theta, result.scale), result.scale)
+
+
+def curvature_of(result: Result, at: Solution) -> Curvature:
+    """Second derivatives at :func:`solution_of`."""
+    k, p = len(result.theta), len(result.beta)
+    joint = np.full((p + k, p + k), np.nan) if result.cov_joint is None else result.cov_joint
+    errors = np.sqrt(np.diag(joint)[p : p + k])
+    return curvature(at, np.where(homogeneous(at.model), errors / np.sqrt(at.scale), errors))
+
+
+def inside(result: Result) -> NDArray[np.bool_]:
+    """Which of (θ, log σ) are not at a boundary; log σ only where σ is estimated."""
+    k, p = len(result.theta), len(result.beta)
+    joint = np.full((p + k, p + k), np.nan) if result.cov_joint is None else result.cov_joint
+    free = np.isfinite(np.diag(joint)[p : p + k])
+    return np.append(free, True) if result.options["scale"] == "free" else free
