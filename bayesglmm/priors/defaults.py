@@ -17,7 +17,7 @@ one correlation (cs, ar1)       Uniform on the interval it may have
 sigma                           HalfStudentT(4, sd(y − offset)); sd(y) under links other than the identity
 other positive auxiliaries      InverseGamma(0.4, 0.3): shapes near zero (extreme overdispersion) are ruled
                                 out, infinity (none) is not
-auxiliaries on (0, 1)           Uniform(0, 1)
+auxiliaries on an interval      Uniform on it
 other auxiliaries               Normal(0, 2.5)
 ==============================  ==========================================================================
 
@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.covariance import Coordinate
+from bayesglmm.families import auxiliary_range
 from bayesglmm.priors.prior import Prior
 
 if TYPE_CHECKING:
@@ -146,4 +147,6 @@ def auxiliary_prior(auxiliary: Auxiliary, scale: Scaling) -> Prior:
         return Prior("HalfStudentT", nu=4, sigma=scale.response_sd)
     if auxiliary.link == "log":
         return Prior("InverseGamma", alpha=0.4, beta=0.3)
-    return Prior("Uniform", lower=0, upper=1) if auxiliary.link == "logit" else Prior("Normal", mu=0, sigma=WIDTH)
+    low, high = auxiliary_range(auxiliary)
+    bounded = np.isfinite(low) and np.isfinite(high)
+    return Prior("Uniform", lower=low, upper=high) if bounded else Prior("Normal", mu=0, sigma=WIDTH)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesglmm.errors import SpecError
+from bayesglmm.families import auxiliary_range
 from bayesglmm.names import scale_columns
 from bayesglmm.priors import defaults
 from bayesglmm.priors.prior import Prior
@@ -17,7 +18,7 @@ from bayesglmm.priors.prior_set import PriorSet, TermPriors
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance, Coordinate
     from bayesglmm.design.types import Design, RandomBlock
-    from bayesglmm.families.base import Auxiliary, Family
+    from bayesglmm.families.base import Family
     from bayesglmm.links import Link
 
 LINE = (-np.inf, np.inf)
@@ -83,7 +84,9 @@ def resolve_priors(
         ),
         blocks=_block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale)),
         auxiliary_names=tuple(a.name for a in family.auxiliaries),
-        auxiliaries=tuple(chooser(defaults.auxiliary_prior(a, scale), _range(a), a.name) for a in family.auxiliaries),
+        auxiliaries=tuple(
+            chooser(defaults.auxiliary_prior(a, scale), auxiliary_range(a), a.name) for a in family.auxiliaries
+        ),
     )
     chooser.check_all_used(design.aliased)
     return priors
@@ -107,18 +110,14 @@ def flat_priors(design: Design, family: Family, covariance: Sequence[BlockCovari
         coefficients=(Prior("Flat"),) * len(design.columns),
         blocks=_block_priors(design, covariance, chooser, lambda z: Prior("HalfFlat"), eta=1.0),
         auxiliary_names=tuple(a.name for a in family.auxiliaries),
-        auxiliaries=tuple(_flat_on(_range(a)) for a in family.auxiliaries),
+        auxiliaries=tuple(_flat_on(auxiliary_range(a)) for a in family.auxiliaries),
     )
 
 
 def _flat_on(interval: tuple[float, float]) -> Prior:
-    if interval == UNIT:
-        return Prior("Uniform", lower=0, upper=1)
+    if np.isfinite(interval).all():
+        return Prior("Uniform", lower=interval[0], upper=interval[1])
     return Prior("HalfFlat" if interval == POSITIVE else "Flat")
-
-
-def _range(auxiliary: Auxiliary) -> tuple[float, float]:
-    return {"log": POSITIVE, "logit": UNIT}.get(auxiliary.link, LINE)
 
 
 def _block_priors(
@@ -184,7 +183,7 @@ class _Chooser:
         # A coefficient is free on the line: a bounded prior would put the mode of the posterior at the bound.
         fits = (low, high) == LINE if allowed == LINE else low >= allowed[0] and high <= allowed[1]
         if prior.name == "LKJ" or not fits:
-            words, example = _EXPECTED[allowed]
+            words, example = _EXPECTED.get(allowed) or _on_interval(*allowed)
             raise SpecError(f"{prior} cannot be the prior of {target!r}: {words}, such as {example}.")
         return prior
 
@@ -223,3 +222,7 @@ _EXPECTED = {
     POSITIVE: ("it is positive, so its prior must be a distribution on the positive half-line", "HalfNormal"),
     UNIT: ("it lies between 0 and 1, and so must its prior", "Beta"),
 }
+
+
+def _on_interval(low: float, high: float) -> tuple[str, str]:
+    return f"it lies between {low:g} and {high:g}, and so must its prior", f"Uniform(lower={low:g}, upper={high:g})"
