@@ -201,7 +201,7 @@ def test_variance_components(dataset: str, f: dict[str, Any]) -> None:
 # glmmTMB's and glmer's come from a finite-difference Hessian (of the gradient, of the value): where ours are 3e-4 from
 # glmmTMB's, they agree with fourth-order differences of our own log-likelihood to 1e-6.
 # For REML, glmmTMB inverts the observed information of coefficients and variances together, lmer (and we) the expected.
-SE_TOLERANCE = {"glm": 1e-7, "glmmTMB": 5e-4, "glmer": 5e-3, "glmmTMB-reml": 2e-3}
+SE_TOLERANCE = {"glm": 1e-7, "glmmTMB": 5e-4, "glmer": 5e-3, "glmmTMB-reml": 2e-2}
 
 
 @pytest.mark.parametrize(("dataset", "f"), PARAMETERS)
