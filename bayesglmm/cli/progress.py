@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.spinner import Spinner
+from rich.table import Column
 from rich.text import Text
 
 from bayesglmm.cli.screen import err
@@ -107,8 +108,11 @@ class _Clock(ProgressColumn):
 
 
 class _Said(ProgressColumn):
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True, overflow="ellipsis"))
+
     def render(self, task: Task) -> Text:
         outcome = task.fields["outcome"]
         if outcome is not None:
-            return Text(result_words(outcome), style="red" if outcome.fit is None else "", overflow="ellipsis")
+            return Text(result_words(outcome), style="red" if outcome.fit is None else "")
         return Text("waiting" if task.start_time is None else "running", style="dim")

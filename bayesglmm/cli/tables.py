@@ -99,7 +99,7 @@ def verdict_table(cmp: Comparison) -> Table:
             row["method"],
             signed(row["worst_bias"]) if scored else BLANK,
             fixed(row["worst_sd_ratio"]) if scored else BLANK,
-            seconds(row["seconds"]),
+            BLANK if row["grade"] == "failed" else seconds(row["seconds"]),
             BLANK if own else times(row["speedup"]),
             Text(row["sentence"], style=STYLES.get(row["grade"], "")),
         )

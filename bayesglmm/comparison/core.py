@@ -168,8 +168,8 @@ def compare(
     progress : callable, optional
         Called with an :class:`~bayesglmm.comparison.run.Event` when a method starts and when it ends.
     executor : concurrent.futures.Executor, optional
-        Where to run the methods at the same time; one after the other here when left out (then their times can
-        be compared).
+        Threads to run the methods in at the same time; one after the other when left out (then their times can be
+        compared). A model cannot be sent to another process.
 
     Returns
     -------

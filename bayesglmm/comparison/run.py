@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,20 +82,35 @@ def run_method(model: Model, method: str, options: Mapping[str, Any]) -> Outcome
     """Fit one method and keep what it says, its failure included."""
     start = time.perf_counter()
     fit, error = None, ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", BayesGLMMWarning)
+    with _own_warnings() as said:
         try:
             fit = model.fit(method, **options)
         except BayesGLMMError as problem:
             error = str(problem)
         except Exception as problem:  # an engine's accident is that method's result, hours of others' work stay
             error = f"{type(problem).__name__}: {problem}"
-    seconds = time.perf_counter() - start
-    own = tuple(str(w.message) for w in caught if issubclass(w.category, BayesGLMMWarning))
-    for other in caught:
-        if not issubclass(other.category, BayesGLMMWarning):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    return Outcome(method, fit, seconds, error, own)
+    return Outcome(method, fit, time.perf_counter() - start, error, tuple(said))
+
+
+@contextmanager
+def _own_warnings() -> Iterator[list[str]]:
+    """Collect the package's own warnings and let the others pass.
+
+    Python's warning filters belong to all threads at once, so in any but the main one nothing is caught: the
+    warnings are then shown as usual.
+    """
+    said: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield said
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BayesGLMMWarning)
+        yield said
+    for warning in caught:
+        if issubclass(warning.category, BayesGLMMWarning):
+            said.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def run_methods(
@@ -125,12 +142,14 @@ def _stream(
             tell(Event(method))
             yield run_method(model, method, options.get(method, {}))
         return
-    jobs = []
+    jobs = {}
     for method in methods:
         tell(Event(method))
-        jobs.append(executor.submit(run_method, model, method, options.get(method, {})))
+        jobs[executor.submit(run_method, model, method, options.get(method, {}))] = method
     for job in as_completed(jobs):
-        yield job.result()
+        problem = job.exception()  # the method's own errors are in its outcome: this one is the executor's
+        failed = Outcome(jobs[job], None, float("nan"), f"{type(problem).__name__}: {problem}")
+        yield job.result() if problem is None else failed
 
 
 def seeded(

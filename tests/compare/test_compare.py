@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -159,6 +160,17 @@ def test_an_executor_gives_the_same_table():
     in_turn = bg.compare(usual_model(), METHODS)
     pd.testing.assert_frame_equal(side_by_side.table.drop(columns="seconds"), in_turn.table.drop(columns="seconds"))
     assert side_by_side.methods == METHODS
+
+
+def test_an_executor_that_cannot_take_the_model_is_a_failure_with_a_reason():
+    class Refusing(ThreadPoolExecutor):
+        def submit(self, function, /, *arguments, **keywords):
+            return super().submit(pickle.dumps, lambda: None)
+
+    with Refusing(1) as pool:
+        cmp = bg.compare(usual_model(), ["pql"], executor=pool)
+    assert list(cmp.failures) == ["pql", "mcmc"]
+    assert "pickle" in cmp.failures["pql"]
 
 
 def test_warnings_of_a_method_become_notes_and_are_not_lost():
