@@ -11,8 +11,10 @@ variable                  what                                            dims
 ``<group>.corr``          their correlations, when the model has any      ``<group>.column``, ``<group>.column_bis``
 ``<group>.u``             standardised random effects (graph only)        ``<group>.level``, ``<group>.column``
 ``sigma``, ``theta`` ...  auxiliaries of the family, natural scale        none
-the response's name       observed data, log-likelihood, predictions      ``obs``
+the response's name       observed data, log-likelihood, predictions      ``obs_id``
 ========================  ==============================================  =====================================
+
+A column called like one of ours (``beta``, ``sigma``) becomes ``beta_``.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ COEFFICIENTS = "beta"
 COEFFICIENT_DIM = "coefficient"
 
 #: The dimension of rows.
-OBS_DIM = "obs"
+OBS_DIM = "obs_id"
+
+#: Names a column of the user's may not take over: it gets an underscore instead.
+RESERVED = frozenset({COEFFICIENTS, COEFFICIENT_DIM, OBS_DIM, "sigma", "theta", "shape", "phi"})
 
 
 def safe(name: str) -> str:
-    """A name that can be a variable of a file: ``/`` would open a netCDF or zarr group."""
-    return name.replace("/", ":")
+    """A column's name as a variable's: ``/`` would open a netCDF or zarr group, and our own names are taken."""
+    return name.replace("/", ":") + "_" * (name in RESERVED)
 
 
 def group_variable(group: str) -> str:

@@ -13,7 +13,8 @@ from bayesglmm import names
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.covariance import random_effects
-from bayesglmm.graph.priors import scalar, vector
+from bayesglmm.graph.decorrelate import Whitening
+from bayesglmm.graph.priors import on_the_line, scalar
 from bayesglmm.graph.rows import row_distribution
 from bayesglmm.priors import PriorSet, flat_priors
 from bayesglmm.problem import Problem
@@ -49,7 +50,7 @@ def build_model(problem: Problem) -> pm.Model:
     with pm.Model(coords=_coords(problem)) as model:
         eta = pt.as_tensor(design.offset) if np.any(design.offset) else 0.0
         if design.columns:
-            beta = vector(names.COEFFICIENTS, priors.coefficients, design.columns, names.COEFFICIENT_DIM)
+            beta = on_the_line(names.COEFFICIENTS, priors.coefficients, names.COEFFICIENT_DIM, Whitening(design.X))
             eta = eta + pt.dot(pt.as_tensor(design.X), beta)
         for block, cov, terms in zip(design.blocks, problem.covariance, priors.blocks):
             eta = eta + _contribution(block, random_effects(block, cov, terms))

@@ -25,6 +25,15 @@ def vector(name: str, priors: Sequence[Prior], labels: Sequence[str], dims: str 
     return pm.Deterministic(name, pt.stack(parts), dims=dims)
 
 
+def on_the_line(name: str, priors: Sequence[Prior], dims: str, transform: Any) -> Any:
+    """One vector variable of parameters that may be any number, sampled in the coordinates of `transform`."""
+    if _alike(priors):
+        return getattr(pm, priors[0].name)(name, **_parameters(priors, vector=True), transform=transform, dims=dims)
+    return pm.CustomDist(
+        name, **_mixed(priors), support_point=lambda rv, size: pt.zeros_like(rv), transform=transform, dims=dims
+    )
+
+
 def scalar(name: str, prior: Prior) -> Any:
     """One scalar variable."""
     return _register(name, (prior,), {})
@@ -35,13 +44,19 @@ def scales_distribution(priors: Sequence[Prior]) -> Any:
     if _alike(priors):
         return _distribution(priors, vector=True)
 
+    return pm.CustomDist.dist(**_mixed(priors))
+
+
+def _mixed(priors: Sequence[Prior]) -> dict[str, Any]:
+    """A vector whose entries have different distributions."""
+
     def draw(size: Any) -> Any:
         return pt.stack([_distribution((p,), vector=False) for p in priors])
 
     def logp(value: Any) -> Any:
         return pt.sum(pt.stack([pm.logp(_distribution((p,), vector=False), value[i]) for i, p in enumerate(priors)]))
 
-    return pm.CustomDist.dist(dist=draw, logp=logp, signature="->(n)")
+    return {"dist": draw, "logp": logp, "signature": "->(n)", "class_name": "Mixed"}
 
 
 def _alike(priors: Sequence[Prior]) -> bool:
