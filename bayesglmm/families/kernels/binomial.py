@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, gammaln
+from scipy.special import expit, gammaln, log_ndtr
 
 from bayesglmm.families.base import Derivatives, KernelFactory
 from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, row_weights
@@ -20,15 +20,31 @@ from bayesglmm.families.kernels.logs import log_pair
 Floats = NDArray[np.float64]
 
 
-def _logit() -> Formulas:
-    rows = compiled("rows_binomial", "logit")
+def _logit_information(eta: Floats) -> Floats:
+    return expit(eta) * expit(-eta)
+
+
+def _probit_information(eta: Floats) -> Floats:
+    # φ²/(Φ(η) Φ(−η)), in logarithms: each factor alone underflows.
+    return np.exp(-np.square(eta) - log_ndtr(eta) - log_ndtr(-eta)) / (2.0 * np.pi)
+
+
+def _cloglog_information(eta: Floats) -> Floats:
+    # t²/(e^t − 1) with t = e^η.
+    t = np.exp(np.minimum(eta, 7.0))
+    return np.where(eta < 6.5, t * t / np.expm1(np.minimum(t, 700.0)), 0.0)
+
+
+def _by_rows(link: str, information: Callable[[Floats], Floats]) -> Formulas:
+    """A link with its own row formulas, and the Fisher information of one trial."""
+    rows = compiled("rows_binomial", link)
 
     def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         return Derivatives(*rows(eta, *data))
 
     def weight(eta: Floats, psi: Psi, data: Data) -> Floats:
         y, f, w, _ = data
-        return w * (y + f) * expit(eta) * expit(-eta)
+        return w * (y + f) * information(eta)
 
     return Formulas(derivatives, weight)
 
@@ -57,7 +73,7 @@ def _times(count: Floats, log: Floats) -> Floats:
     return np.where(count == 0.0, 0.0, count * log)
 
 
-_HAND_WRITTEN: dict[str, Callable[[], Formulas]] = {"logit": _logit}
+_INFORMATION = {"logit": _logit_information, "probit": _probit_information, "cloglog": _cloglog_information}
 
 
 def factory(link: str) -> KernelFactory:
@@ -73,7 +89,7 @@ def factory(link: str) -> KernelFactory:
     KernelFactory
         Trials of None mean one per row.
     """
-    formulas = _HAND_WRITTEN[link]() if link in _HAND_WRITTEN else _by_logs(link)
+    formulas = _by_rows(link, _INFORMATION[link]) if link in _INFORMATION else _by_logs(link)
 
     def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> ClosedKernel:
         y = np.asarray(y, dtype=float)

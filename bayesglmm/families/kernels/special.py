@@ -195,6 +195,15 @@ def log_one_minus_exp(t):
     return value, r, r1, r1 * u - r * (t + r1)
 
 
+@njit
+def log_gumbel(eta):
+    """log(1 − exp(−e^η)) and three derivatives; where e^η is lost in rounding it is η itself, to first order."""
+    t = math.exp(min(eta, 7.0))
+    if eta < -40.0:
+        return eta - 0.5 * t, 1.0 - 0.5 * t, -0.5 * t, -0.5 * t
+    return log_one_minus_exp(t)
+
+
 # (k, B_k / k!) for k = 2, 4, ...
 BERNOULLI = (
     (2.0, 1 / 12),
