@@ -98,10 +98,10 @@ def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
     information, slopes = np.zeros((d, d)), np.zeros((len(point.mode.u), d))
     for i in np.flatnonzero(free):
         h = STEP * min(max(scale[i], 1e-10), 10.0)
-        moved = target.at(point.x + h * (np.arange(d) == i), point.mode.u)
+        moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
         if not np.isfinite(moved.value):
             h = -h
-            moved = target.at(point.x + h * (np.arange(d) == i), point.mode.u)
+            moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
         information[i] = (point.gradient - moved.gradient) / h
         slopes[:, i] = (moved.mode.u - point.mode.u) / h
     evaluations = int(free.sum())

@@ -7,6 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.target import Target, TargetPoint
 from bayesglmm.result import Draws
@@ -63,7 +64,7 @@ def _parameters(optimum: Optimum, count: int, rng: np.random.Generator) -> tuple
 
 def _is_cheap(target: Target, optimum: Optimum, count: int) -> bool:
     begin = time.perf_counter()
-    target.at(optimum.point.x, optimum.point.mode.u, with_gradient=False)
+    target.at(optimum.point.x, optimum.point.mode, with_gradient=False)
     # Away from the optimum the modes take a few Newton steps, not one.
     return 4.0 * count * (time.perf_counter() - begin) < PATIENCE
 
@@ -82,7 +83,7 @@ def _solved(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generato
     u, log_p = np.empty((len(x), len(base.u))), np.empty(len(x))
     for i, xi in enumerate(x):
         centre = base.u + slopes @ (xi - optimum.point.x)
-        point: TargetPoint = target.at(xi, centre, with_gradient=False)
+        point: TargetPoint = target.at(xi, Warm(centre, base.factor), with_gradient=False)
         log_p[i] = point.value
         mode = point.mode if np.isfinite(point.value) else base
         assert mode.factor is not None

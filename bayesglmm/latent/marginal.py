@@ -56,8 +56,8 @@ def marginal_loglik(
     _require_likelihood(problem)
     with threadpool_limits(limits=1):
         objective = make_objective(problem, nodes, kernel)
-        arrays = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
-        return objective.evaluate(*arrays, with_gradient=False).value
+        beta, theta, psi = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
+        return objective.evaluate(beta, theta, psi, with_gradient=False).value
 
 
 def fit_marginal(

@@ -16,7 +16,7 @@ from bayesglmm.latent.blocks import NotPositiveDefiniteError
 if TYPE_CHECKING:
     from bayesglmm.families.base import BoundKernel, Derivatives
     from bayesglmm.latent.factor import Factor
-    from bayesglmm.latent.structure import Loadings
+    from bayesglmm.latent.structure import Loadings, Structure
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +75,14 @@ class Mode:
 
 
 @dataclass(frozen=True)
+class Warm:
+    """Where to start looking for a mode, and a factor of H from nearby parameters, if there is one."""
+
+    u: Floats
+    factor: Factor | None = None
+
+
+@dataclass(frozen=True)
 class Inner:
     """h and its derivatives, at fixed parameters.
 
@@ -112,7 +120,9 @@ class Inner:
             return self.loadings.factorize(np.maximum(weights, 0.0)), False
 
 
-def find_mode(loadings: Loadings, kernel: BoundKernel, fixed: Floats, psi: Floats, start: Floats | None = None) -> Mode:
+def find_mode(
+    loadings: Loadings, kernel: BoundKernel, fixed: Floats, psi: Floats, start: Warm | Mode | None = None
+) -> Mode:
     """Maximise h over u.
 
     Parameters
@@ -125,8 +135,9 @@ def find_mode(loadings: Loadings, kernel: BoundKernel, fixed: Floats, psi: Float
         Xβ + offset.
     psi : ndarray, shape (n_aux,)
         Unconstrained auxiliaries.
-    start : ndarray, shape (m,), optional
-        Where to begin; zero when left out, or when h is not finite there.
+    start : Warm or Mode, optional
+        Where to begin, and perhaps a factor near enough to be useful; zero when left out, or when h is not finite
+        there.
 
     Returns
     -------
@@ -135,19 +146,24 @@ def find_mode(loadings: Loadings, kernel: BoundKernel, fixed: Floats, psi: Float
     """
     inner = Inner(loadings, kernel, fixed, psi)
     zero = np.zeros(loadings.structure.m)
-    point = inner.at(zero if start is None else start)
+    point = inner.at(zero if start is None else start.u)
     if not _usable(point) and start is not None:
-        point = inner.at(zero)
+        point, start = inner.at(zero), None
     if not _usable(point):
         return _failed(point, 0, "the log-density is not finite at zero random effects")
     try:
-        return _newton(inner, point)
+        return _search(inner, point, None if start is None else start.factor)
     except NotPositiveDefiniteError:
         return _failed(point, 0, "the information of the random effects is not finite")
 
 
-def _newton(inner: Inner, point: Point) -> Mode:
-    chords = 3 if inner.loadings.structure.plan.size else 1
+def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
+    """Newton steps, each factor used again for as long as that is cheaper than a new one."""
+    chords = _worthwhile_chords(inner.loadings.structure)
+    if guide is not None and chords > 1:
+        point, done = _chord(inner, guide, point, np.inf, chords)
+        if done:
+            return _finish(inner, point, guide, 1)
     for iteration in range(MAX_ITERATIONS):
         factor, observed = inner.factor(point)
         step = factor.solve(point.gradient)
@@ -168,16 +184,25 @@ def _newton(inner: Inner, point: Point) -> Mode:
     return _failed(point, MAX_ITERATIONS, f"no mode within {MAX_ITERATIONS} Newton steps")
 
 
+def _worthwhile_chords(structure: Structure) -> int:
+    """How many steps with an old factor (a kernel evaluation and a solve) cost less than new factors would."""
+    return int(np.clip(2.0 * structure.plan.flops / (60.0 * max(structure.n, 1)), 1, 12))
+
+
 def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: int) -> tuple[Point, bool]:
-    """Finish with the factor at hand when a few steps with it reach the tolerance; else leave the point as it is."""
+    """Steps with the factor at hand while they promise to reach the tolerance; whether they did.
+
+    `before` is the decrement of the step that led to `point`; infinite when there was none.
+    """
     step = factor.solve(point.gradient)
     decrement = _decrement(point, step)
+    slack = _slack(point)
     while decrement > TOLERANCE:
         rate = decrement / before
-        if not rate < 0.1 or decrement * rate**chords > TOLERANCE:
+        if not rate < 0.5 or decrement * rate**chords > TOLERANCE or chords == 0:
             return point, False
         moved = inner.at(point.u + step)
-        if not _usable(moved):
+        if not _usable(moved) or moved.value < point.value - slack:
             return point, False
         step = factor.solve(moved.gradient)
         point, before, decrement = moved, decrement, _decrement(moved, step)
@@ -197,7 +222,7 @@ def _finish(inner: Inner, point: Point, factor: Factor, iterations: int) -> Mode
 def line_search(inner: Inner, point: Point, step: Floats, decrement: float) -> Point | None:
     """Backtrack until h has risen by a fraction of what the gradient promises; None when it cannot rise."""
     t = 1.0
-    slack = 1e-13 * (1.0 + float(np.abs(point.derivatives.value).sum()))
+    slack = _slack(point)
     for _ in range(MAX_HALVINGS):
         moved = inner.at(point.u + t * step)
         if _usable(moved) and moved.value >= point.value + 1e-4 * t * decrement**2 - slack:
@@ -211,6 +236,11 @@ def _stalled(point: Point, factor: Factor, observed: bool, decrement: float, ite
     if observed and decrement < 1e-6:
         return _mode(point, factor, decrement, iterations)
     return _failed(point, iterations, f"the line search stalled at a Newton decrement of {decrement:.1e}")
+
+
+def _slack(point: Point) -> float:
+    """Rounding of h."""
+    return 1e-13 * (1.0 + float(np.abs(point.derivatives.value).sum()))
 
 
 def _usable(point: Point) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.laplace import gradient, laplace_sums, laplace_value
-from bayesglmm.latent.mode import Mode, find_mode
+from bayesglmm.latent.mode import Mode, Warm, find_mode
 from bayesglmm.latent.quadrature import check_nodes, quadrature_sums, quadrature_value
 from bayesglmm.latent.structure import Loadings, Structure, analyse
 
@@ -92,7 +92,7 @@ class Objective:
         return tuple(c.factor(theta[s]) for c, s in zip(self.covariance, self.slices))
 
     def evaluate(
-        self, beta: Floats, theta: Floats, psi: Floats, start: Floats | None = None, *, with_gradient: bool = True
+        self, beta: Floats, theta: Floats, psi: Floats, start: Warm | Mode | None = None, *, with_gradient: bool = True
     ) -> Evaluation:
         """Log marginal likelihood (and gradient) at a point.
 
@@ -100,7 +100,7 @@ class Objective:
         ----------
         beta, theta, psi : ndarray
             Coefficients, natural covariance parameters, unconstrained auxiliaries.
-        start : ndarray, shape (m,), optional
+        start : Warm or Mode, optional
             Where to start looking for the conditional modes.
         with_gradient : bool
             Whether to compute the gradient.

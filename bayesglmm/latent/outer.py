@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.latent.curvature import Curvature, curvature
 from bayesglmm.latent.minimise import Minimum, minimise
+from bayesglmm.latent.mode import Mode, Warm
 from bayesglmm.latent.start import Start
 from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 
@@ -58,18 +59,19 @@ class Optimum:
 class _Tracked:
     """The target, counted, each evaluation warm-started at the last conditional modes."""
 
-    def __init__(self, target: Target, modes: Floats) -> None:
-        self.target, self.modes, self.count = target, modes, 0
+    def __init__(self, target: Target, start: Warm) -> None:
+        self.target, self.count = target, 0
+        self.near: Warm | Mode = start
         self.last: TargetPoint | None = None
 
-    def at(self, x: Floats, start: Floats | None = None) -> TargetPoint:
+    def at(self, x: Floats, start: Mode | None = None) -> TargetPoint:
         if self.last is not None and np.array_equal(self.last.x, x):
             return self.last
         self.count += 1
-        point = self.target.at(x, self.modes if start is None else start)
+        point = self.target.at(x, self.near if start is None else start)
         if np.isfinite(point.value):
             self.last = point
-            self.modes = point.mode.u
+            self.near = point.mode
         return point
 
     def negative(self, x: Floats) -> tuple[float, Floats]:
@@ -92,7 +94,7 @@ def maximise(target: Target, start: Start) -> Optimum:
     ConvergenceError
         When the target is finite neither at the start nor with smaller variances.
     """
-    tracked = _Tracked(target, start.modes)
+    tracked = _Tracked(target, Warm(start.modes))
     x, notes = _usable_start(tracked, start)
     inverse = start.inverse_hessian
     iterations = 0
@@ -167,7 +169,7 @@ def _polish(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> tuple[Tar
     for step in range(6):
         if decrement <= TOLERANCE:
             return point, decrement, step
-        moved = tracked.at(point.x + bent.step(point.gradient), point.mode.u)
+        moved = tracked.at(point.x + bent.step(point.gradient), point.mode)
         after = bent.decrement(moved.gradient) if np.isfinite(moved.value) else np.inf
         if not after < 0.5 * decrement:
             return point, decrement, step
@@ -179,7 +181,7 @@ def _leave_saddle(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> Tar
     """A higher point along the direction of wrong curvature, or None."""
     for size in (0.3, 1.0, 3.0):
         for sign in (1.0, -1.0):
-            moved = tracked.at(point.x + sign * size * bent.worst, point.mode.u)
+            moved = tracked.at(point.x + sign * size * bent.worst, point.mode)
             if moved.value > point.value + 1e-9:
                 return moved
     return None

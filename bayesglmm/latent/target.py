@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance, Coordinate
-    from bayesglmm.latent.mode import Mode
+    from bayesglmm.latent.mode import Mode, Warm
     from bayesglmm.latent.objective import Evaluation, Objective
     from bayesglmm.priors import PriorSet
 
@@ -122,7 +122,7 @@ class Target:
     priors: PriorSet | None
     aux_links: tuple[str, ...]
 
-    def at(self, x: Floats, start: Floats | None = None, *, with_gradient: bool = True) -> TargetPoint:
+    def at(self, x: Floats, start: Warm | Mode | None = None, *, with_gradient: bool = True) -> TargetPoint:
         """Evaluate; `start` is where the search for the conditional modes begins."""
         beta, theta, psi = self.coordinates.split(x)
         value, gradient = self._prior(beta, theta, psi)
