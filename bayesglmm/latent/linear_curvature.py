@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.linear import Solution
-from bayesglmm.latent.linear_fit import LinearFit, homogeneous, natural_units
+from bayesglmm.latent.linear_fit import LinearFit
+from bayesglmm.latent.linear_start import homogeneous, natural_units, working_slope
 
 Floats = NDArray[np.float64]
 
@@ -84,10 +85,7 @@ def _absolute(at: Solution, H: Floats, dbeta: Floats, dcov: Floats) -> Curvature
 def rough_errors(fit: LinearFit) -> Floats:
     """Standard errors of relative θ by the quasi-Newton inverse Hessian of a fit."""
     model, theta = fit.solution.model, fit.solution.theta
-    slope = np.concatenate(
-        [*(c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)), np.empty(0)]
-    )
-    return np.sqrt(2.0 * np.diag(fit.minimum.inverse_hessian)) * slope
+    return np.sqrt(2.0 * np.diag(fit.minimum.inverse_hessian)) * working_slope(model, theta)
 
 
 def _steps(at: Solution, errors: Floats) -> Floats:

@@ -15,6 +15,15 @@ from bayesglmm.covariance import BlockCovariance
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.latent.factor import NotPositiveDefiniteError
 from bayesglmm.latent.linear import LinearModel, Solution
+from bayesglmm.latent.linear_start import (
+    absolute,
+    from_working,
+    lifted,
+    natural_units,
+    to_working,
+    warm_up,
+    working_slope,
+)
 from bayesglmm.latent.minimise import Minimum, minimise
 
 Floats = NDArray[np.float64]
@@ -47,47 +56,6 @@ class LinearFit:
         return absolute(self.solution.model, self.solution.theta, self.solution.scale)
 
 
-def homogeneous(model: LinearModel) -> NDArray[np.bool_]:
-    """Which entries of θ scale with σ (all but correlations), shape (k,)."""
-    kinds = [c.kind != "interval" for cov in model.covariance for c in cov.coordinates]
-    return np.array(kinds, dtype=bool)
-
-
-def absolute(model: LinearModel, theta: Floats, scale: float) -> Floats:
-    """θ from relative θ."""
-    return np.where(homogeneous(model), theta * np.sqrt(scale), theta)
-
-
-def relative(model: LinearModel, theta: Floats, scale: float) -> Floats:
-    """Relative θ from θ."""
-    return np.where(homogeneous(model), theta / np.sqrt(scale), theta)
-
-
-def column_rms(model: LinearModel, k: int) -> Floats:
-    """Weighted root mean square of the columns of the k-th grouping factor's z, shape (q,)."""
-    rms = np.sqrt(np.average(np.square(model.structure.layouts[k].z), axis=0, weights=model.weights))
-    return np.where(rms > 0, rms, 1.0)
-
-
-def starting_theta(model: LinearModel) -> Floats:
-    """Relative θ at which every column contributes one residual standard deviation, uncorrelated."""
-    parts = [cov.from_sd_corr(1.0 / column_rms(model, k)) for k, cov in enumerate(model.covariance)]
-    return np.concatenate([*parts, np.empty(0)])
-
-
-def natural_units(model: LinearModel) -> Floats:
-    """The change in each entry of θ that moves a row of ZΛ by one on average, shape (k,)."""
-    start, units = starting_theta(model), []
-    for k, (cov, where) in enumerate(zip(model.covariance, model.slices)):
-        theta, rms = start[where], column_rms(model, k)
-        for j in range(cov.n_params):
-            step = np.zeros(cov.n_params)
-            step[j] = 1e-4 * max(abs(theta[j]), 1e-2)
-            moved = rms[:, None] * (cov.factor(theta + step) - cov.factor(theta)) / step[j]
-            units.append(1.0 / float(np.linalg.norm(moved)))
-    return np.array(units)
-
-
 def fit_linear(
     model: LinearModel,
     *,
@@ -115,52 +83,40 @@ def fit_linear(
     """
     k = sum(c.n_params for c in model.covariance)
     pinned = np.zeros(k, dtype=bool)
-    theta = starting_theta(model) if start is None else _lifted(model, start.solution.theta)
-    H = starting_inverse(model) if start is None else start.minimum.inverse_hessian
-    evaluations = 0
+    if start is None:
+        theta, H, evaluations = warm_up(model)
+    else:
+        theta, H, evaluations = lifted(model, start.solution.theta), start.minimum.inverse_hessian, 0
     while True:
-        minimum = _search(model, theta, H, pinned, tolerance, max_iterations)
+        minimum, last = _search(model, theta, H, pinned, tolerance, max_iterations)
         evaluations += minimum.evaluations
-        theta, crossed = _canonical(model, _from_working(model, minimum.x))
+        theta, crossed = _canonical(model, from_working(model, minimum.x))
         if not np.any(crossed & ~pinned):
             break
         # A scale went through zero in a form that is not even in it: the optimum within the form is on the edge.
         pinned |= crossed
-        H = starting_inverse(model)
-    return LinearFit(model.solve(theta), replace(minimum, evaluations=evaluations + 1), pinned)
-
-
-def _lifted(model: LinearModel, theta: Floats) -> Floats:
-    """θ with scales away from zero: zero is stationary whatever the data, so a search must not start there."""
-    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
-    floor = 0.05 * natural_units(model)
-    return np.where(scales & (theta < floor), floor, theta)
-
-
-def starting_inverse(model: LinearModel) -> Floats:
-    """A first inverse Hessian of the criterion in working coordinates: a scale's information from its levels."""
-    levels = np.concatenate(
-        [*(np.full(c.n_params, b.levels) for b, c in zip(model.structure.layouts, model.covariance)), np.empty(0)]
-    )
-    slope = _working_slope(model, starting_theta(model))
-    return np.diag(np.square(natural_units(model) / slope) / (2.0 * levels))
+    solution = last if last is not None and np.array_equal(last.theta, theta) else model.solve(theta)
+    return LinearFit(solution, replace(minimum, evaluations=evaluations), pinned)
 
 
 def _search(
     model: LinearModel, theta: Floats, H: Floats, pinned: NDArray[np.bool_], tolerance: float, max_iterations: int
-) -> Minimum:
-    base = _to_working(model, theta)
+) -> tuple[Minimum, Solution | None]:
+    """Minimise over the parameters that are not pinned; also the last solution evaluated."""
+    last: list[Solution] = []
+    base = to_working(model, theta)
     free = np.flatnonzero(~pinned)
 
     def objective(x: Floats) -> tuple[float, Floats]:
         w = np.array(base)
         w[free] = x
-        theta = _from_working(model, w)
+        theta = from_working(model, w)
         try:
             solution = model.solve(theta)
         except (NotPositiveDefiniteError, np.linalg.LinAlgError):
             return np.inf, np.full(len(x), np.nan)
-        return solution.criterion, (solution.gradient * _working_slope(model, theta))[free]
+        last[:] = [solution]
+        return solution.criterion, (solution.gradient * working_slope(model, theta))[free]
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = minimise(
@@ -173,7 +129,7 @@ def _search(
         )
     x, gradient, inverse = base, np.zeros(len(base)), np.array(H)
     x[free], gradient[free], inverse[np.ix_(free, free)] = found.x, found.gradient, found.inverse_hessian
-    return replace(found, x=x, gradient=gradient, inverse_hessian=inverse)
+    return replace(found, x=x, gradient=gradient, inverse_hessian=inverse), last[0] if last else None
 
 
 def _canonical(model: LinearModel, theta: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -199,18 +155,3 @@ def _canonical_block(cov: BlockCovariance, theta: Floats, units: Floats) -> tupl
             return candidate, np.zeros(len(theta), dtype=bool)
     crossed = scales & (theta < 0)
     return np.where(crossed, 0.0, candidates[-1]), crossed
-
-
-def _to_working(model: LinearModel, theta: Floats) -> Floats:
-    parts = [c.to_working(theta[s], False) for c, s in zip(model.covariance, model.slices)]
-    return np.concatenate([*parts, np.empty(0)])
-
-
-def _from_working(model: LinearModel, x: Floats) -> Floats:
-    parts = [c.from_working(x[s], False) for c, s in zip(model.covariance, model.slices)]
-    return np.concatenate([*parts, np.empty(0)])
-
-
-def _working_slope(model: LinearModel, theta: Floats) -> Floats:
-    parts = [c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)]
-    return np.concatenate([*parts, np.empty(0)])

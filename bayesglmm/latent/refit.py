@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import Curvature, curvature
-from bayesglmm.latent.linear_fit import homogeneous, relative
+from bayesglmm.latent.linear_start import homogeneous, relative
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.working_loop import Loop
 from bayesglmm.problem import Problem

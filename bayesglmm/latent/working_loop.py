@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.families import eta_domain
+from bayesglmm.latent.factor import NotPositiveDefiniteError
 from bayesglmm.latent.linear import LinearModel
-from bayesglmm.latent.linear_fit import LinearFit, fit_linear, relative
+from bayesglmm.latent.linear_fit import LinearFit, fit_linear
+from bayesglmm.latent.linear_start import relative
 from bayesglmm.latent.structure import Structure
 from bayesglmm.links import get_link
 from bayesglmm.parameters import auxiliary_values
@@ -156,7 +158,7 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
     at, w = state.at, state.at.weights
     try:
         fit = fit_linear(loop.model(at), start=state.fit)
-    except (ConvergenceError, np.linalg.LinAlgError) as error:
+    except (ConvergenceError, NotPositiveDefiniteError, np.linalg.LinAlgError) as error:
         raise ConvergenceError(f"working linear mixed model {iteration} could not be fitted: {error}") from None
     move = loop.predictor(fit, loop.marginal) - state.eta
     change = float(np.sqrt(np.mean(w * np.square(move)) / fit.solution.scale))

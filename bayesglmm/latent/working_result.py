@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
-from bayesglmm.latent.linear_fit import LinearFit, column_rms
+from bayesglmm.latent.linear_fit import LinearFit
+from bayesglmm.latent.linear_start import column_rms
 from bayesglmm.latent.working_loop import PSI_LIMIT, Loop, State
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem

@@ -12,7 +12,8 @@ from bayesglmm.covariance import Known, bind_covariance
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
 from bayesglmm.latent.linear import LinearModel
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
-from bayesglmm.latent.linear_fit import absolute, fit_linear, relative
+from bayesglmm.latent.linear_fit import fit_linear
+from bayesglmm.latent.linear_start import absolute, relative
 from bayesglmm.latent.structure import analyse
 
 N = 48

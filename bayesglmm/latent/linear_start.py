@@ -1,0 +1,135 @@
+"""Coordinates of a linear mixed model's θ, and where its search starts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.covariance import sd_corr
+from bayesglmm.latent.linear import LinearModel, Solution
+
+Floats = NDArray[np.float64]
+
+#: Fixed-point steps before the quasi-Newton search.
+WARM_UP = 2
+
+
+def homogeneous(model: LinearModel) -> NDArray[np.bool_]:
+    """Which entries of θ scale with σ (all but correlations), shape (k,)."""
+    kinds = [c.kind != "interval" for cov in model.covariance for c in cov.coordinates]
+    return np.array(kinds, dtype=bool)
+
+
+def absolute(model: LinearModel, theta: Floats, scale: float) -> Floats:
+    """θ from relative θ."""
+    return np.where(homogeneous(model), theta * np.sqrt(scale), theta)
+
+
+def relative(model: LinearModel, theta: Floats, scale: float) -> Floats:
+    """Relative θ from θ."""
+    return np.where(homogeneous(model), theta / np.sqrt(scale), theta)
+
+
+def to_working(model: LinearModel, theta: Floats) -> Floats:
+    """Working coordinates of relative θ: correlations on the line, scales as they are."""
+    parts = [c.to_working(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def from_working(model: LinearModel, x: Floats) -> Floats:
+    """Relative θ of working coordinates."""
+    parts = [c.from_working(x[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def working_slope(model: LinearModel, theta: Floats) -> Floats:
+    """dθ/dx, elementwise."""
+    parts = [c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def column_rms(model: LinearModel, k: int) -> Floats:
+    """Weighted root mean square of the columns of the k-th grouping factor's z, shape (q,)."""
+    rms = np.sqrt(np.average(np.square(model.structure.layouts[k].z), axis=0, weights=model.weights))
+    return np.where(rms > 0, rms, 1.0)
+
+
+def starting_theta(model: LinearModel) -> Floats:
+    """Relative θ at which every column contributes one residual standard deviation, uncorrelated."""
+    parts = [cov.from_sd_corr(1.0 / column_rms(model, k)) for k, cov in enumerate(model.covariance)]
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def natural_units(model: LinearModel) -> Floats:
+    """The change in each entry of θ that moves a row of ZΛ by one on average, shape (k,)."""
+    start, units = starting_theta(model), []
+    for k, (cov, where) in enumerate(zip(model.covariance, model.slices)):
+        theta, rms = start[where], column_rms(model, k)
+        for j in range(cov.n_params):
+            step = np.zeros(cov.n_params)
+            step[j] = 1e-4 * max(abs(theta[j]), 1e-2)
+            moved = rms[:, None] * (cov.factor(theta + step) - cov.factor(theta)) / step[j]
+            units.append(1.0 / float(np.linalg.norm(moved)))
+    return np.array(units)
+
+
+def lifted(model: LinearModel, theta: Floats) -> Floats:
+    """θ with scales away from zero: zero is stationary whatever the data, so a search must not start there."""
+    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
+    floor = 0.05 * natural_units(model)
+    return np.where(scales & (theta < floor), floor, theta)
+
+
+def warm_up(model: LinearModel) -> tuple[Floats, Floats, int]:
+    """A start near the optimum and a first inverse Hessian there, by a few fixed-point steps.
+
+    Each step sets the variances of a grouping factor to the sum of squares of its conditional modes over their
+    effective number (MacKay's variant of the EM step; Harville 1977, JASA 72, eq. 6.3).
+
+    Returns
+    -------
+    theta : ndarray, shape (k,)
+        Relative θ.
+    inverse_hessian : ndarray, shape (k, k)
+        In working coordinates.
+    evaluations : int
+        Penalised least-squares problems solved.
+    """
+    theta = starting_theta(model)
+    rho = [np.ones(b.size) for b in model.structure.layouts]
+    for _ in range(WARM_UP if len(theta) else 0):
+        at = model.solve(theta)
+        rho = _shrinkage(at)
+        theta = lifted(model, _fixed_point(at, rho))
+    return theta, starting_inverse(model, theta, rho), WARM_UP
+
+
+def _shrinkage(at: Solution) -> list[Floats]:
+    """Mean over the levels of 1 − Var(u | y)/Var(u), per column: the effective number of effects over their number."""
+    means = [np.mean(own[:, range(own.shape[1]), range(own.shape[1])], axis=0) for own in at.factor.level_covariances]
+    return [np.clip(1.0 - m, 1e-2, 1.0) for m in means]
+
+
+def _fixed_point(at: Solution, rho: list[Floats]) -> Floats:
+    parts = [np.empty(0)]
+    for b, cov, L, r, where in zip(at.model.structure.layouts, at.model.covariance, at.lambdas, rho, at.model.slices):
+        if b.precision is not None:
+            parts.append(at.theta[where])
+            continue
+        u = at.u[b.start : b.stop].reshape(b.levels, b.size) / np.sqrt(r)
+        root = L @ np.linalg.cholesky(u.T @ u / (b.levels * at.scale) + 1e-4 * np.eye(b.size))
+        sd, corr = sd_corr(root)
+        parts.append(cov.from_sd_corr(sd, 0.9 * corr + 0.1 * np.eye(b.size)))
+    return np.concatenate(parts)
+
+
+def starting_inverse(model: LinearModel, theta: Floats, rho: list[Floats]) -> Floats:
+    """A first inverse Hessian of the criterion in working coordinates.
+
+    In balanced data the information about a log sd is (number of levels) × ρ², ρ the shrinkage of the column.
+    """
+    blocks = zip(model.structure.layouts, model.covariance, rho)
+    levels = [np.full(c.n_params, b.levels * np.mean(r) ** 2) for b, c, r in blocks]
+    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
+    size = np.where(scales, np.abs(theta), natural_units(model))
+    return np.diag(np.square(size / working_slope(model, theta)) / (2.0 * np.concatenate([*levels, np.empty(0)])))
