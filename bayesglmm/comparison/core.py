@@ -138,7 +138,8 @@ class Comparison:
         return cells.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
 
     def _repr_html_(self) -> str:
-        return self.verdict.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3g}", border=0)
+        with pd.option_context("display.max_colwidth", None):
+            return self.verdict.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3g}", border=0)
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import pickle
 import warnings
@@ -227,6 +228,12 @@ def test_seconds_are_in_the_table_and_make_the_speed_up(usual):
         verdict.loc["mcmc", "seconds"] / verdict.loc["pql", "seconds"]
     )
     assert cell(usual, "x", "pql")["seconds"] == verdict.loc["pql", "seconds"]
+
+
+def test_its_printed_faces_hold_whole_sentences(usual):
+    for sentence in usual.verdict["sentence"]:
+        assert sentence in str(usual)
+        assert html.escape(sentence, quote=False) in usual._repr_html_()
 
 
 def test_a_singular_fit_is_compared_where_it_can_be():
