@@ -67,6 +67,11 @@ def fit_working(
     gaussian = problem.family.name == "gaussian" and problem.link.name == "identity"
     if method in ("ml", "reml") and not gaussian:
         raise MethodError(f"{method!r} is for the gaussian family with identity link; 'pql' takes every family.")
+    if not problem.family.exponential:
+        raise MethodError(
+            f"{method!r} works by mean and variance alone, and that is not how the likelihood of {problem.family.name} "
+            "is solved; use 'laplace'."
+        )
     fixed = _fixed_scale(problem, "free" if method in ("ml", "reml") else scale)
     loop = Loop(
         problem,

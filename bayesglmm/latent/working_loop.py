@@ -144,11 +144,16 @@ def _start(loop: Loop) -> State:
     """Expand at the family's own starting mean; an auxiliary starts from the marginal moments."""
     p = loop.problem
     y, w = p.mean_response, p.case_weights
-    eta = p.link.eta(p.family.initial_mean(y, w))
     middle = np.full(len(y), np.average(y, weights=w))
-    low, high = eta_domain(p.family, p.link)
-    if not np.all(np.isfinite(eta) & (eta > low) & (eta < high)):
-        eta = p.link.eta(middle)
+    with np.errstate(all="ignore"):
+        candidates = [p.link.eta(p.family.initial_mean(y, w)), p.link.eta(middle)]
+    inside = [eta for eta in candidates if _in_range(loop, eta)]
+    if not inside:
+        raise ConvergenceError(
+            f"there is no place to start: the mean of the response, {middle[0]:g}, is outside the range of the "
+            f"{p.link.name} link."
+        )
+    eta = inside[0]
     psi = np.array([float(get_link(a.link).eta(np.asarray(a.start(y, middle, w)))) for a in p.family.auxiliaries])
     return State(eta, psi, loop.expand(eta, psi), None, np.zeros(len(y)))
 
@@ -181,13 +186,18 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
 
 def _inside(loop: Loop, eta: Floats, move: Floats, step: float) -> Floats | None:
     """η moved as far along as the link and the family's mean allow; None when hardly any way is left."""
-    low, high = eta_domain(loop.problem.family, loop.problem.link)
     for _ in range(30):
         to = eta + step * move
-        if np.all(np.isfinite(to) & (to > low) & (to < high)):
+        if _in_range(loop, to):
             return to
         step *= 0.5
     return None
+
+
+def _in_range(loop: Loop, eta: Floats) -> bool:
+    """Whether every η belongs to a mean the family allows."""
+    low, high = eta_domain(loop.problem.family, loop.problem.link)
+    return bool(np.all(np.isfinite(eta) & (eta > low) & (eta < high)))
 
 
 def _same(a: Expansion, b: Expansion) -> bool:

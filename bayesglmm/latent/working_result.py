@@ -21,6 +21,9 @@ from bayesglmm.scores.likelihood import psi_for_scale
 
 Floats = NDArray[np.float64]
 
+#: Median working information of a level (sum of weights over φ) below which PQL and MQL are noticeably biased.
+LITTLE_INFORMATION = 5.0
+
 _OBJECTIVE = {
     "ml": "exact Gaussian marginal likelihood",
     "reml": "restricted Gaussian likelihood",
@@ -70,7 +73,10 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     notes = (*status.notes, *_auxiliary_notes(loop, psi))
     extras: dict[str, Any] = {"criterion": at.criterion}
     if not exact:
-        extras |= {"quasi_loglik": quasi_loglik(loop, at, psi), "working_loglik": -0.5 * at.criterion}
+        extras["working_loglik"] = -0.5 * at.criterion
+        if np.isfinite(value := quasi_loglik(loop, at, psi)):
+            extras["quasi_loglik"] = value
+        notes = (*notes, *_information_notes(loop, at))
     return Result(
         method=method,
         objective=_OBJECTIVE[method] + (", by REML" if loop.reml and not exact else ""),
@@ -109,8 +115,10 @@ def quasi_loglik(loop: Loop, at: Solution, psi: Floats) -> float:
     p, structure = loop.problem, at.model.structure
     eta = p.design.X @ at.beta + p.design.offset
     random = at.loadings.expand(at.u) if structure.m else np.zeros(len(eta))
-    mu = p.link.mean(eta if loop.marginal else eta + random)
-    deviance = float(p.case_weights @ p.family.unit_deviance(p.mean_response, mu, auxiliary_values(p, psi)))
+    aux = auxiliary_values(p, psi)
+    with np.errstate(all="ignore"):
+        mu = p.link.mean(eta if loop.marginal else eta + random)
+        deviance = float(p.case_weights @ p.family.unit_deviance(p.mean_response, mu, aux))
     prior = float(at.u @ structure.penalty(at.u))
     quadratic = float(random @ (at.model.weights * random)) + prior if loop.marginal else -prior
     return 0.5 * ((quadratic - deviance) / at.scale - at.factor.logdet + structure.log_det_prior)
@@ -160,6 +168,24 @@ def _effects_sd(at: Solution) -> tuple[Floats, ...]:
         sigma * np.sqrt(np.maximum(np.einsum("cd,lde,ce->lc", L, own, L), 0.0))
         for L, own in zip(at.lambdas, at.factor.level_covariances)
     )
+
+
+def _information_notes(loop: Loop, at: Solution) -> tuple[str, ...]:
+    """Warn where the expansion is known to be biased: levels with little information (Breslow & Lin 1995)."""
+    notes = []
+    gaussian = loop.problem.family.name == "gaussian" and loop.problem.link.name == "identity"
+    for block, layout, cov, s in zip(
+        loop.problem.design.blocks, at.model.structure.layouts, loop.problem.covariance, at.model.slices
+    ):
+        per_level = np.bincount(layout.codes, at.model.weights * layout.z[:, 0] ** 2, layout.levels) / at.scale
+        median = float(np.median(per_level))
+        if not gaussian and median < LITTLE_INFORMATION and cov.sd_corr(at.theta[s])[0].max() > 0.0:
+            notes.append(
+                f"the levels of {block.group} carry little information (median {median:.2g}; for counts, expected "
+                "events): its variance and the coefficients are then known to be biased towards zero; compare with "
+                "'agq' or 'laplace'"
+            )
+    return tuple(notes)
 
 
 def _auxiliary_notes(loop: Loop, psi: Floats) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from reference_data import frame
 
 from bayesglmm import families
 from bayesglmm.covariance import Known
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.latent.working import fit_working
 from bayesglmm.scores import fit_irls
 from bayesglmm.scores.working import working_quantities
@@ -256,3 +256,40 @@ def test_problem_is_left_as_it_was():
     before = replace(problem.design, X=problem.design.X.copy())
     fit_working(problem)
     np.testing.assert_array_equal(problem.design.X, before.X)
+
+
+def test_little_information_per_level_is_noted():
+    assert any(
+        "ID carry little information" in n
+        for n in fit_working(problem_of("y ~ trt + (1 | ID)", frame("bacteria"), "binomial")).status.notes
+    )
+    assert fit_working(problem_of("Reaction ~ Days + (1 | Subject)", frame("sleepstudy"))).status.notes == ()
+    assert fit_working(problem_of("use ~ age + (1 | district)", frame("contraception"), "binomial")).status.notes == ()
+
+
+def test_a_likelihood_that_is_not_solved_by_mean_and_variance_is_refused():
+    problem = problem_of("Reaction ~ Days + (1 | Subject)", frame("sleepstudy"), "student_t")
+    with pytest.raises(MethodError, match="mean and variance alone"):
+        fit_working(problem)
+
+
+def test_no_place_to_start_is_said():
+    data = pd.DataFrame({"y": np.linspace(-3.0, 1.0, 40), "g": np.tile(list("abcdefgh"), 5)})
+    with pytest.raises(ConvergenceError, match="no place to start"):
+        fit_working(problem_of("y ~ 1 + (1 | g)", data, link="log"))
+
+
+@pytest.mark.parametrize("link", ["log", "inverse", "identity"])
+def test_gamma_fixed_points_under_every_link(link):
+    # Against the dense formulas at the end point: the loop's end is a root whatever the link's range.
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(12), 8)
+    mean = np.exp(1.0 + 0.2 * rng.normal(size=12))[g]
+    data = pd.DataFrame({"y": rng.gamma(6.0, mean / 6.0), "x": rng.normal(size=96), "g": g.astype(str)})
+    problem = problem_of("y ~ x + (1 | g)", data, "gamma", link=link)
+    result = fit_working(problem)
+    assert result.status.converged
+    work = working_quantities(problem.family, problem.link, result.eta, problem.mean_response, np.ones(96))
+    oracle = dense(problem, result.theta, result.scale, y=result.eta + work.residual, weights=work.weight)
+    np.testing.assert_allclose(result.beta, oracle.beta, rtol=1e-7)
+    np.testing.assert_allclose(result.effects[0].ravel(), oracle.blup, rtol=1e-6, atol=1e-9)
