@@ -22,6 +22,10 @@ Floats = NDArray[np.float64]
 
 #: Newton decrement at which the mode is found. The error of log|H| is of first order in it, so it is tight.
 TOLERANCE = 1e-10
+#: Below this the slope along a step says more than the rise of h.
+CLOSE = 1e-2
+#: Below this a Newton step ought to gain many digits.
+STAGNATION = 1e-5
 MAX_ITERATIONS = 200
 MAX_HALVINGS = 40
 
@@ -164,23 +168,25 @@ def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
         point, done = _chord(inner, guide, point, np.inf, chords)
         if done:
             return _finish(inner, point, guide, 1)
+    before = np.inf
     for iteration in range(MAX_ITERATIONS):
         factor, observed = inner.factor(point)
         step = factor.solve(point.gradient)
         decrement = _decrement(point, step)
-        if decrement <= TOLERANCE:
+        # A Newton step this close to the mode that gains nothing has reached rounding (huge counts get there early).
+        if decrement <= TOLERANCE or (before < STAGNATION and decrement > 0.1 * before):
             if observed:
                 return _mode(point, factor, decrement, iteration)
             return _failed(point, iteration, "the observed information is not positive definite at the mode")
         moved = line_search(inner, point, step, decrement)
         if moved is None:
             return _stalled(point, factor, observed, decrement, iteration)
+        before, done = decrement, False
+        point = moved
         if observed:
             point, done = _chord(inner, factor, moved, decrement, chords)
-            if done:
-                return _finish(inner, point, factor, iteration + 1)
-        else:
-            point = moved
+        if done:
+            return _finish(inner, point, factor, iteration + 1)
     return _failed(point, MAX_ITERATIONS, f"no mode within {MAX_ITERATIONS} Newton steps")
 
 
@@ -202,7 +208,7 @@ def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: in
         if not rate < 0.5 or decrement * rate**chords > TOLERANCE or chords == 0:
             return point, False
         moved = inner.at(point.u + step)
-        if not _usable(moved) or moved.value < point.value - slack:
+        if not _usable(moved) or (decrement > CLOSE and moved.value < point.value - slack):
             return point, False
         step = factor.solve(moved.gradient)
         point, before, decrement = moved, decrement, _decrement(moved, step)
@@ -220,20 +226,27 @@ def _finish(inner: Inner, point: Point, factor: Factor, iterations: int) -> Mode
 
 
 def line_search(inner: Inner, point: Point, step: Floats, decrement: float) -> Point | None:
-    """Backtrack until h has risen by a fraction of what the gradient promises; None when it cannot rise."""
+    """Backtrack until h has risen by a fraction of what the gradient promises; None when it cannot rise.
+
+    Close to the mode the rise drowns in the rounding of h; there the slope, which is accurate, has to fall by half
+    (Hager & Zhang 2005, SIAM J. Optim. 16, approximate Wolfe conditions).
+    """
     t = 1.0
     slack = _slack(point)
     for _ in range(MAX_HALVINGS):
         moved = inner.at(point.u + t * step)
-        if _usable(moved) and moved.value >= point.value + 1e-4 * t * decrement**2 - slack:
-            return moved
+        if _usable(moved):
+            if moved.value >= point.value + 1e-4 * t * decrement**2 - slack:
+                return moved
+            if decrement < CLOSE and abs(float(moved.gradient @ step)) <= 0.5 * decrement**2:
+                return moved
         t *= 0.5
     return None
 
 
 def _stalled(point: Point, factor: Factor, observed: bool, decrement: float, iterations: int) -> Mode:
     """Nothing rises any more: the mode to rounding, or a failure."""
-    if observed and decrement < 1e-6:
+    if observed and decrement < STAGNATION:
         return _mode(point, factor, decrement, iterations)
     return _failed(point, iterations, f"the line search stalled at a Newton decrement of {decrement:.1e}")
 

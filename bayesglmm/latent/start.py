@@ -188,8 +188,7 @@ def _moments(objective: Objective, glm: JointMode, psi: Floats) -> Floats:
             kappa = np.bincount(b.codes, weights * b.z[:, c] ** 2, b.levels)
             total = max(float(np.sum(kappa**2)), 1e-300)
             typical = max(float(kappa.mean()), 1e-300)
-            variance = max(float(np.sum(g**2 - kappa)) / total, 0.1 / typical)
-            sd[c] = np.sqrt(min(variance, 10.0 / max(float(np.mean(weights * b.z[:, c] ** 2)), 1e-300)))
+            sd[c] = np.sqrt(max(float(np.sum(g**2 - kappa)) / total, 0.1 / typical))
         parts.append(cov.from_sd_corr(sd))
     return np.concatenate([*parts, np.empty(0)])
 
