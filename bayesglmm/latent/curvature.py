@@ -96,8 +96,10 @@ def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
     d = len(point.x)
     free = ~_at_zero(target.coordinates, point.x)
     information, slopes = np.zeros((d, d)), np.zeros((len(point.mode.u), d))
+    # A coefficient's standard error has the units of its predictor; logs and logits have sane ones, or none.
+    steps = STEP * np.where(np.arange(d) < target.coordinates.p, scale, np.clip(scale, 1e-10, 10.0))
     for i in np.flatnonzero(free):
-        h = STEP * min(max(scale[i], 1e-10), 10.0)
+        h = float(steps[i])
         moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
         if not np.isfinite(moved.value):
             h = -h

@@ -100,7 +100,7 @@ def maximise(target: Target, start: Start) -> Optimum:
     iterations = 0
     for _ in range(MAX_ROUNDS):
         found = minimise(tracked.negative, x, inverse, tolerance=HANDOVER)
-        iterations += found.iterations
+        iterations, decrement = iterations + found.iterations, found.decrement
         point = tidy(target, tracked.at(found.x), found)
         bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
         tracked.count += bent.evaluations
@@ -113,7 +113,6 @@ def maximise(target: Target, start: Start) -> Optimum:
         else:
             moved = _leave_saddle(tracked, point, bent)
             if moved is None:
-                decrement = found.decrement
                 break
             notes = (*notes, "left a point where the curvature had the wrong sign")
             x, inverse = moved.x, bent.inverse_hessian(found.inverse_hessian)
