@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.design.types import Design
 from bayesglmm.latent.factor import Factor
+from bayesglmm.latent.refit import METHODS, solution_of
 from bayesglmm.latent.structure import analyse
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
@@ -75,6 +76,9 @@ def _row_quad(factor: Factor, lambdas: list[Floats], design: Design) -> Floats:
 
 def working_weights_at(problem: Problem, result: Result) -> Floats:
     """Precision of each row's working response at the fit: −ℓ'' of a likelihood, μ'²w/(φV) otherwise."""
+    if result.method in METHODS:
+        at = solution_of(problem, result)
+        return at.model.weights / at.scale
     if not problem.family.quasi:
         weights = -problem.kernel().derivatives(result.eta, result.psi).d2
         if np.all(weights >= 0):

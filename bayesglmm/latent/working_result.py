@@ -71,6 +71,8 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     curve = curvature(at, rough_errors(fit))
     psi = _psi(loop, state, at.scale)
     notes = (*status.notes, *_auxiliary_notes(loop, psi))
+    if exact and status.converged:
+        status = replace(status, message=f"converged: Newton decrement {_decrement(fit):.1e}")
     extras: dict[str, Any] = {"criterion": at.criterion}
     if not exact:
         extras["working_loglik"] = -0.5 * at.criterion

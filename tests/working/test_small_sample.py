@@ -16,6 +16,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.inference.mixed_tests import anova_type3, f_test
 from bayesglmm.inference.type3 import type3_hypotheses
 from bayesglmm.latent.mixed_equations import mixed_equations, prediction_error_sd
+from bayesglmm.latent.prediction import linear_predictor_variance
 from bayesglmm.latent.refit import solution_of
 from bayesglmm.latent.small_sample import small_sample
 from bayesglmm.latent.working import fit_working
@@ -231,6 +232,19 @@ def test_a_working_model_can_be_solved_again(method):
     assert at.criterion == pytest.approx(result.extras["criterion"], abs=1e-7)
     table = anova_type3(problem, result)
     assert 10.0 < table.loc["period", "df_denominator"] < 52.0
+
+
+@pytest.mark.parametrize("method", ["pql", "mql"])
+def test_prediction_errors_of_the_linear_predictor_are_the_dense_ones(method):
+    problem = problem_of("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), "binomial")
+    result = fit_working(problem, method=method, scale="free")
+    at = solution_of(problem, result)
+    oracle = dense(problem, result.theta, result.scale, y=at.model.y + problem.design.offset, weights=at.model.weights)
+    both = np.hstack([problem.design.X, oracle.Z])
+    C = both.T @ (at.model.weights[:, None] / result.scale * both)
+    C[4:, 4:] += np.linalg.inv(oracle.G)
+    expected = np.einsum("ij,jk,ik->i", both, np.linalg.inv(C), both)
+    np.testing.assert_allclose(linear_predictor_variance(problem, result, problem.design), expected, rtol=1e-7)
 
 
 # --- what cannot be done says so --------------------------------------------------------------------------------------
