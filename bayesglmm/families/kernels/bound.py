@@ -194,15 +194,16 @@ def along(formulas: Formulas, path: Path | None) -> Formulas:
     def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         s, s1, s2, s3 = steps(eta)
         value, f1, f2, f3 = formulas.derivatives(s, psi, data)
+        # Products from left to right: a derivative that vanishes does so before s'² or s'³ overflows.
         if bounded:
             value = np.where(np.isnan(s) & ~np.isnan(eta), -np.inf, value)
-        return Derivatives(value, f1 * s1, f2 * s1**2 + f1 * s2, f3 * s1**3 + 3.0 * f2 * s1 * s2 + f1 * s3)
+        return Derivatives(value, f1 * s1, f2 * s1 * s1 + f1 * s2, f3 * s1 * s1 * s1 + 3.0 * f2 * s1 * s2 + f1 * s3)
 
     def aux(eta: Floats, psi: Psi, data: Data) -> AuxDerivatives:
         assert formulas.aux is not None
         s, s1, s2, _ = steps(eta)
         value, f1, f2 = formulas.aux(s, psi, data)
-        return AuxDerivatives(value, f1 * s1, f2 * s1**2 + f1 * s2)
+        return AuxDerivatives(value, f1 * s1, f2 * s1 * s1 + f1 * s2)
 
     def weight(eta: Floats, psi: Psi, data: Data) -> Floats:
         s, s1, _, _ = steps(eta)

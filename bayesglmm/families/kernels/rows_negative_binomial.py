@@ -29,6 +29,6 @@ def aux(s, psi, y, w, c, out_value, out_d1, out_d2):
     theta = math.exp(psi)
     p, q = sigmoid(z), sigmoid(-z)
     score = y * q - theta * p
-    out_value[0] = w * (theta * (rise(theta, y)[1] - softplus(z)) - score)
+    out_value[0] = w * (rise(theta, y)[1] - theta * softplus(z) - score)
     out_d1[0] = w * p * score
     out_d2[0] = w * p * q * ((y + theta) * (q - p) - theta)

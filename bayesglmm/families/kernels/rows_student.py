@@ -51,6 +51,6 @@ def aux(mu, log_sigma, log_nu, difference, y, w, out_value, out_d1, out_d2, out_
     out_value[0] = w * ((nu + 1.0) * u - 1.0)
     out_d1[0] = -2.0 * c * zk * v
     out_d2[0] = 2.0 * c * inverse * k * v * (v - 3.0 * u)
-    out_value_nu[0] = 0.5 * w * (nu * (difference - tail) - 1.0 + (nu + 1.0) * u)
+    out_value_nu[0] = 0.5 * w * (2.0 * difference - nu * tail - 1.0 + (nu + 1.0) * u)
     out_d1_nu[0] = w * inverse * zk * nu * (u - k)
     out_d2_nu[0] = -w * inverse * inverse * v * (3.0 * (nu + 1.0) * u * k - u * u - v * k)

@@ -40,20 +40,20 @@ def _stirling_series(x):
 
 @njit
 def _psi_series(x):
-    """Three polygamma functions for large x, their leading terms left out: ψ − log x, ψ₁ − 1/x, ψ₂ + 1/x²."""
+    """x(ψ − log x), x²(ψ' − 1/x) and x³(ψ'' + 1/x²) for large x: scaled so that they neither over- nor underflow."""
     r = 1.0 / x
     s = r * r
-    p0 = s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * (691 / 32760))))))
-    p1 = s * (1 / 6 - s * (1 / 30 - s * (1 / 42 - s * (1 / 30 - s * (5 / 66 - s * (691 / 2730 - s * (7 / 6)))))))
-    p2 = s * (1 / 2 - s * (1 / 6 - s * (1 / 6 - s * (3 / 10 - s * (5 / 6 - s * (691 / 210 - s * 17.5))))))
-    return -0.5 * r - p0, 0.5 * s + r * p1, -s * r - s * p2
+    p0 = r * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * (691 / 32760))))))
+    p1 = r * (1 / 6 - s * (1 / 30 - s * (1 / 42 - s * (1 / 30 - s * (5 / 66 - s * (691 / 2730 - s * (7 / 6)))))))
+    p2 = r * (1 / 2 - s * (1 / 6 - s * (1 / 6 - s * (3 / 10 - s * (5 / 6 - s * (691 / 210 - s * 17.5))))))
+    return -0.5 - p0, 0.5 + p1, -1.0 - p2
 
 
 @njit
 def stirling(x):
     """Log Γ(x) − [(x − ½) log x − x + ½ log 2π], and its derivative, for x > 0."""
     if x >= LARGE:
-        return _stirling_series(x), _psi_series(x)[0] + 0.5 / x
+        return _stirling_series(x), (_psi_series(x)[0] + 0.5) / x
     return math.lgamma(x) - (x - 0.5) * math.log(x) + x - HALF_LOG_2PI, polygamma(x)[0] - math.log(x) + 0.5 / x
 
 
@@ -68,7 +68,8 @@ def polygamma(x):
         a2 -= 2.0 * r * r * r
         x += 1.0
     p0, p1, p2 = _psi_series(x)
-    return a0 + math.log(x) + p0, a1 + 1.0 / x + p1, a2 - 1.0 / (x * x) + p2
+    r = 1.0 / x
+    return a0 + math.log(x) + p0 * r, a1 + r + p1 * r * r, a2 - r * r + p2 * r * r * r
 
 
 @njit
@@ -82,18 +83,19 @@ def log_gamma_terms(a):
 
 @njit
 def _rise_far(x, d):
-    """Log Γ(x + d) − log Γ(x) and the differences of ψ, ψ', ψ'' for x and x + d large."""
+    """As :func:`rise`, for large x."""
     z = x + d
+    q = x / z
     a0, a1, a2 = _psi_series(x)
     b0, b1, b2 = _psi_series(z)
     log = math.log1p(d / x)
     value = (z - 0.5) * log + d * (math.log(x) - 1.0) + _stirling_series(z) - _stirling_series(x)
-    return value, log + (b0 - a0), (b1 - a1) - d / x / z, (b2 - a2) + d * (x + z) / (x * x) / (z * z)
+    return value, x * log + (q * b0 - a0), q * q * b1 - a1 - d * q, q * q * q * b2 - a2 + d * q * (1.0 + q)
 
 
 @njit
 def rise(x, d):
-    """Log Γ(x + d) − log Γ(x) for x > 0, d ≥ 0, and the differences of ψ, ψ', ψ'' between x + d and x.
+    """Log Γ(x + d) − log Γ(x) for x > 0, d ≥ 0, and x Δψ, x² Δψ', x³ Δψ'' with Δf = f(x + d) − f(x).
 
     For whole d the differences are sums of same-signed terms until x is large, so that none of them cancels.
     """
@@ -104,10 +106,10 @@ def rise(x, d):
     if d != math.floor(d):
         a0, a1, a2 = polygamma(x)
         b0, b1, b2 = polygamma(x + d)
-        return math.lgamma(x + d) - math.lgamma(x), b0 - a0, b1 - a1, b2 - a2
-    product, s0, s1, s2 = 1.0, 0.0, 0.0, 0.0
+        return math.lgamma(x + d) - math.lgamma(x), x * (b0 - a0), x * x * (b1 - a1), x * x * x * (b2 - a2)
+    first, product, s0, s1, s2 = x, 1.0, 0.0, 0.0, 0.0
     while d > 0.0 and x < LARGE:
-        r = 1.0 / x
+        r = first / x
         product *= x
         s0 += r
         s1 -= r * r
@@ -117,7 +119,8 @@ def rise(x, d):
     value = math.log(product)
     if d > 0.0:
         far = _rise_far(x, d)
-        return value + far[0], s0 + far[1], s1 + far[2], s2 + far[3]
+        r = first / x
+        return value + far[0], s0 + r * far[1], s1 + r * r * far[2], s2 + r * r * r * far[3]
     return value, s0, s1, s2
 
 
@@ -127,12 +130,25 @@ def rise_terms(x, d):
     if d == 0.0:
         return 0.0, 0.0, 0.0, 0.0
     if x >= 1.0 or d < 1.0:
-        value, r0, r1, r2 = rise(x, d)
-        g, h = x * r0, x * x * r1
-        return value, g, g + h, g + 3.0 * h + x * x * x * r2
-    value, r0, r1, r2 = rise(1.0 + x, d - 1.0)
-    g, h = x * r0, x * x * r1
-    return math.log(x) + value, 1.0 + g, g + h, g + 3.0 * h + x * x * x * r2
+        value, g, h, k = rise(x, d)
+        return value, g, g + h, g + 3.0 * h + k
+    # Γ(x + d)/Γ(x) = x Γ(x + d)/Γ(1 + x); the scaled differences at 1 + x are rescaled to x.
+    return _rise_small(math.log(x), x, d)
+
+
+@njit
+def _rise_small(log_x, x, d):
+    value, g, h, k = rise(1.0 + x, d - 1.0)
+    r = x / (1.0 + x)
+    g, h, k = r * g, r * r * h, r * r * r * k
+    return log_x + value, 1.0 + g, g + h, g + 3.0 * h + k
+
+
+@njit
+def rise_from(log_x, d):
+    """As :func:`rise_terms`, of log x: for an x that may have underflown."""
+    x = math.exp(log_x)
+    return _rise_small(log_x, x, d) if x < 1.0 <= d else rise_terms(x, d)
 
 
 @njit
