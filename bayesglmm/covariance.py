@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,8 @@ class Form:
     canonical: Callable[[Floats, int], Floats]
 
 
+_tril = cache(np.tril_indices)
+
 SCALE = Coordinate("scale")
 FREE = Coordinate("free")
 
@@ -86,12 +88,12 @@ def _unstructured_coordinates(q: int) -> tuple[Coordinate, ...]:
 
 def _unstructured_factor(theta: Floats, q: int) -> Floats:
     L = np.zeros((q, q))
-    L[np.tril_indices(q)] = theta
+    L[_tril(q)] = theta
     return L
 
 
 def _unstructured_pullback(theta: Floats, q: int, G: Floats) -> Floats:
-    return G[np.tril_indices(q)]
+    return G[_tril(q)]
 
 
 def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
@@ -101,7 +103,7 @@ def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
     L = np.linalg.qr(root.T, mode="r").T
     L = L * np.where(np.diag(L) < 0, -1.0, 1.0)
-    return (sd[:, None] * L)[np.tril_indices(q)]
+    return (sd[:, None] * L)[_tril(q)]
 
 
 def _unstructured_canonical(theta: Floats, q: int) -> Floats:
@@ -114,7 +116,7 @@ def _unstructured_canonical(theta: Floats, q: int) -> Floats:
                 cos, sin = L[d, d] / radius, L[d, c] / radius
                 L[d:, c], L[d:, d] = cos * L[d:, c] - sin * L[d:, d], sin * L[d:, c] + cos * L[d:, d]
                 L[d, c] = 0.0
-    return (L * np.where(np.diag(L) < 0, -1.0, 1.0))[np.tril_indices(q)]
+    return (L * np.where(np.diag(L) < 0, -1.0, 1.0))[_tril(q)]
 
 
 # --- diagonal ------------------------------------------------------------------------------------------------

@@ -74,6 +74,8 @@ def backward(L: Floats, x: Floats) -> Floats:
 def inverse(L: Floats) -> Floats:
     """Inverse of LL' for every level, shape (q, q, levels)."""
     q, _, levels = L.shape
+    if q == 1:
+        return 1.0 / np.square(L)
     eye = np.broadcast_to(np.eye(q)[:, None, :], (q, levels, q))
     return np.ascontiguousarray(np.moveaxis(backward(L, forward(L, eye)), 2, 1))
 

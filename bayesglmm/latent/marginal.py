@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from bayesglmm.errors import MethodError, SeparationWarning
 from bayesglmm.latent.boundary import find_boundary
@@ -17,6 +16,7 @@ from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import starting_point
 from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.latent.threads import one_thread
 from bayesglmm.links import get_link
 from bayesglmm.result import Result, Status
 
@@ -54,7 +54,7 @@ def marginal_loglik(
         For a quasi-family, or nodes that do not go with the model.
     """
     _require_likelihood(problem)
-    with threadpool_limits(limits=1):
+    with one_thread():
         objective = make_objective(problem, nodes, kernel)
         beta, theta, psi = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
         return objective.evaluate(beta, theta, psi, with_gradient=False).value
@@ -109,7 +109,7 @@ def fit_marginal(
     """
     _require_likelihood(problem)
     begin = time.perf_counter()
-    with threadpool_limits(limits=1):
+    with one_thread():
         objective = make_objective(problem, nodes, kernel)
         coordinates = Coordinates(
             problem.design.X.shape[1], objective.kernel.n_aux, problem.covariance, problem.priors is not None

@@ -164,7 +164,7 @@ def find_mode(
 def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
     """Newton steps, each factor used again for as long as that is cheaper than a new one."""
     chords = _worthwhile_chords(inner.loadings.structure)
-    if guide is not None and chords > 1:
+    if guide is not None:
         point, done = _chord(inner, guide, point, np.inf, chords)
         if done:
             return _finish(inner, point, guide, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +78,7 @@ class Objective:
     nodes: int
     order: Ints
 
-    @property
+    @cached_property
     def slices(self) -> tuple[slice, ...]:
         """Where each grouping factor's parameters stand in θ."""
         ends = np.cumsum([0, *(c.n_params for c in self.covariance)])

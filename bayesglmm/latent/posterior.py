@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.draws import draw
@@ -13,6 +12,7 @@ from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
@@ -35,7 +35,7 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
         Of the generator.
     """
     nodes, kernel = result.options.get("nodes", 1), result.options.get("kernel", "auto")
-    with threadpool_limits(limits=1):
+    with one_thread():
         objective = make_objective(problem, nodes, kernel)
         n_aux = objective.kernel.n_aux
         coordinates = Coordinates(

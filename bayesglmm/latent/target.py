@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,20 +43,24 @@ class Coordinates:
     covariance: tuple[BlockCovariance, ...]
     log_scales: bool
 
-    @property
+    @cached_property
     def entries(self) -> tuple[Coordinate, ...]:
         """How each entry of θ moves."""
         return tuple(itertools.chain.from_iterable(c.coordinates for c in self.covariance))
 
-    @property
+    @cached_property
+    def _slices(self) -> list[slice]:
+        ends = itertools.accumulate((c.n_params for c in self.covariance), initial=0)
+        return [slice(a, b) for a, b in itertools.pairwise(ends)]
+
+    @cached_property
     def theta(self) -> slice:
         """Where θ stands in the vector."""
         return slice(self.p, self.p + len(self.entries))
 
     def blockwise(self, theta: Floats) -> list[Floats]:
         """θ cut into the grouping factors' parts."""
-        ends = np.cumsum([c.n_params for c in self.covariance])[:-1]
-        return np.split(theta, ends) if self.covariance else []
+        return [theta[s] for s in self._slices]
 
     def join(self, beta: Floats, theta: Floats, psi: Floats) -> Floats:
         """The vector of a point in natural coordinates."""
