@@ -215,7 +215,7 @@ def test_variance_components(dataset: str, f: dict[str, Any]) -> None:
     for group, block in f["varcomp"].items():
         group = plain(re.sub(r"(__|\.)1$", "", group))  # R's name of a second term of the same group
         for term, sd in zip(block["names"], block["sd"]):
-            slack = (1e-5 + distance(dataset, f)) * sd + 1e-6
+            slack = (1e-5 + distance(dataset, f)) * sd + 1e-6 if sd > 1e-3 else 1e-3  # glmmTMB cannot reach zero
             assert abs(found[group, plain(term)] - sd) <= slack, (group, term, found[group, plain(term)], sd)
         if len(block["sd"]) == 2:
             corr = fit.params[f"{group}.corr"][1, 0]
