@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.laplace import gradient, laplace_sums, laplace_value
 from bayesglmm.latent.mode import Mode, Warm, find_mode
-from bayesglmm.latent.quadrature import check_nodes, quadrature_sums, quadrature_value
+from bayesglmm.latent.quadrature import Chunk, check_nodes, make_chunks, quadrature_sums, quadrature_value
 from bayesglmm.latent.structure import Loadings, Structure, analyse
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class Objective:
         ends = np.cumsum([0, *(c.n_params for c in self.covariance)])
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Levels in portions for quadrature."""
+        return make_chunks(self.structure, self.kernel, self.nodes)
+
     def loadings(self, theta: Floats) -> Loadings:
         """A = ZΛ(θ)."""
         return self.structure.at(self.lambdas(theta))
@@ -112,18 +117,16 @@ class Objective:
             if not mode.found:
                 return _nowhere(mode)
             if not with_gradient:
-                value = laplace_value(mode) if self.nodes == 1 else self._quadrature_value(fixed, psi, mode)
-                return replace(_nowhere(mode), value=value)
+                if self.nodes == 1:
+                    return replace(_nowhere(mode), value=laplace_value(mode))
+                return replace(_nowhere(mode), value=quadrature_value(self.chunks, fixed, psi, mode, self.nodes))
             if self.nodes == 1:
                 sums = laplace_sums(self.kernel, psi, mode)
             else:
-                sums = quadrature_sums(self.kernel, fixed, psi, mode, self.nodes)
+                sums = quadrature_sums(self.chunks, fixed, psi, mode, self.nodes)
             g = gradient(self.kernel, psi, self.X, mode, sums)
         g_theta = [c.pullback(theta[s], G) for c, s, G in zip(self.covariance, self.slices, g.lambdas)]
         return Evaluation(sums.value, g.beta, np.concatenate([*g_theta, np.empty(0)]), g.psi, mode)
-
-    def _quadrature_value(self, fixed: Floats, psi: Floats, mode: Mode) -> float:
-        return quadrature_value(self.kernel, fixed, psi, mode, self.nodes)
 
 
 def _nowhere(mode: Mode) -> Evaluation:

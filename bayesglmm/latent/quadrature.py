@@ -7,6 +7,7 @@ One node is the Laplace approximation.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Most nodes per level (nodes ** q), and most node × row values held at once.
+#: Most nodes per level (nodes ** q), and most node × row values of one evaluation.
 MAX_GRID = 20_000
 MAX_VALUES = 4 * 10**8
+#: Node × row values of one chunk: a few megabytes, whatever the data's size.
+CHUNK_VALUES = 100_000
 
 
 @dataclass(frozen=True)
@@ -137,38 +140,73 @@ class Sums:
     aux: Floats
 
 
-def quadrature_value(kernel: BoundKernel, fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> float:
+@dataclass(frozen=True)
+class Chunk:
+    """Some levels, their rows (contiguous, for rows are sorted by level), and the kernel of those rows."""
+
+    levels: slice
+    rows: slice
+    codes: Ints
+    kernel: BoundKernel
+
+
+def make_chunks(structure: Structure, kernel: BoundKernel, nodes: int) -> tuple[Chunk, ...]:
+    """Cut the levels so that nodes × rows of a chunk stay in cache, whatever the data's size."""
+    layout = structure.layouts[0]
+    ends = np.searchsorted(layout.codes, np.arange(layout.levels), side="right")
+    rows_each = max(CHUNK_VALUES // nodes**layout.size, 1)
+    group = ends // rows_each
+    cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), layout.levels]
+    chunks = []
+    for first, last in itertools.pairwise(cuts):
+        rows = slice(int(ends[first - 1]) if first else 0, int(ends[last - 1]))
+        own = kernel if len(cuts) == 2 else kernel.subset(np.arange(rows.start, rows.stop))
+        chunks.append(Chunk(slice(first, last), rows, layout.codes[rows] - first, own))
+    return tuple(chunks)
+
+
+def quadrature_value(chunks: tuple[Chunk, ...], fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> float:
     """Log marginal likelihood by adaptive quadrature around `mode` (rows sorted by level)."""
-    return _Nodes(kernel, fixed, psi, mode, nodes).value
+    assert mode.factor is not None
+    return sum(_Nodes(c, fixed, psi, mode, nodes).value for c in chunks) - 0.5 * mode.factor.logdet
 
 
-def quadrature_sums(kernel: BoundKernel, fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> Sums:
+def quadrature_sums(chunks: tuple[Chunk, ...], fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> Sums:
     """Value and the sums the gradient needs (rows sorted by level)."""
-    return _Nodes(kernel, fixed, psi, mode, nodes).sums()
+    assert mode.factor is not None
+    parts = [_Nodes(c, fixed, psi, mode, nodes).sums() for c in chunks]
+    return Sums(
+        sum(p.value for p in parts) - 0.5 * mode.factor.logdet,
+        np.concatenate([p.score for p in parts]),
+        (np.concatenate([p.loaded[0] for p in parts]),),
+        np.concatenate([p.curvature for p in parts]),
+        np.concatenate([p.direction for p in parts]),
+        np.concatenate([p.pull for p in parts]),
+        np.sum([p.aux for p in parts], axis=0),
+    )
 
 
 class _Nodes:
-    """One evaluation of all nodes; levels last in every array of effects."""
+    """One evaluation of all nodes of some levels; levels last in every array of effects."""
 
-    def __init__(self, kernel: BoundKernel, fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> None:
+    def __init__(self, chunk: Chunk, fixed: Floats, psi: Floats, mode: Mode, nodes: int) -> None:
         factor = mode.factor
         assert factor is not None
         assert factor.lead is not None
-        self.kernel, self.psi, self.mode, self.factor = kernel, psi, mode, factor
-        self.structure = factor.plan.structure
-        self.layout = self.structure.layouts[0]
-        q, levels = self.layout.size, self.layout.levels
+        self.kernel, self.psi, self.codes = chunk.kernel, psi, chunk.codes
+        L = factor.lead[:, :, chunk.levels]
+        q, _, self.levels = L.shape
+        self.rows = factor.loadings.rows[0][chunk.rows]
         self.grid = grid(nodes, q)
-        eye = np.broadcast_to(np.eye(q)[:, None, :], (q, levels, q))
-        self.C = np.moveaxis(blocks.backward(factor.lead, eye), 2, 1)
-        modes = mode.u.reshape(levels, q).T
+        eye = np.broadcast_to(np.eye(q)[:, None, :], (q, self.levels, q))
+        self.C = np.moveaxis(blocks.backward(L, eye), 2, 1)
+        modes = mode.u.reshape(-1, q)[chunk.levels].T
         self.u = modes + np.einsum("rsl,ks->krl", self.C, self.grid.nodes)
-        rows = factor.loadings.rows[0]
-        eta = np.repeat(fixed[None], len(self.grid.nodes), axis=0)
+        eta = np.repeat(fixed[None, chunk.rows], len(self.grid.nodes), axis=0)
         for r in range(q):
-            eta += rows[:, r] * self.u[:, r].take(self.layout.codes, axis=1)
+            eta += self.rows[:, r] * self.u[:, r].take(self.codes, axis=1)
         self.eta = eta
-        self.d = kernel.derivatives(eta, psi)
+        self.d = chunk.kernel.derivatives(eta, psi)
         # A node outside the range of η has density zero; its derivatives mean nothing.
         self.outside = None if np.all(np.isfinite(self.d.value)) else ~np.isfinite(self.d.value)
         h = self._by_level(self.d.value) - 0.5 * np.einsum("krl,krl->kl", self.u, self.u)
@@ -177,20 +215,20 @@ class _Nodes:
         weights = np.exp(terms - top)
         total = weights.sum(axis=0)
         self.weights = weights / total
-        self.value = float((top + np.log(total)).sum() - 0.5 * factor.logdet)
+        self.value = float((top + np.log(total)).sum())
 
     def _by_level(self, values: Floats) -> Floats:
         """Sums over each level's rows, which are contiguous; shape (..., levels)."""
-        counts = np.bincount(self.layout.codes, minlength=self.layout.levels)
+        counts = np.bincount(self.codes, minlength=self.levels)
         seen = counts > 0
         starts = (np.cumsum(counts) - counts)[seen]
-        out = np.zeros((*values.shape[:-1], self.layout.levels))
+        out = np.zeros((*values.shape[:-1], self.levels))
         out[..., seen] = np.add.reduceat(values, starts, axis=-1)
         return out
 
     def sums(self) -> Sums:
-        q, codes = self.layout.size, self.layout.codes
-        rows = self.factor.loadings.rows[0]
+        """Sums over the nodes; `value` without the determinant."""
+        q, codes, rows = self.rows.shape[1], self.codes, self.rows
         row_weights = self.weights.take(codes, axis=1)
         d1 = self.d.d1 if self.outside is None else np.where(self.outside, 0.0, self.d.d1)
         weighted = row_weights * d1
@@ -200,10 +238,10 @@ class _Nodes:
         pull = gradient.sum(axis=0)
         E = np.einsum("krl,ks->rsl", gradient, self.grid.nodes)
         gamma = self._information_gradient(E)
-        direction = np.empty((self.structure.n, q))
+        direction = np.empty(rows.shape)
         for r in range(q):
             direction[:, r] = sum(-2.0 * gamma[r, s].take(codes) * rows[:, s] for s in range(q))
-        loaded = np.stack([np.einsum("kn,kn->n", weighted, self.u[:, r].take(codes, axis=1)) for r in range(q)], axis=1)
+        moved = [np.einsum("kn,kn->n", weighted, self.u[:, r].take(codes, axis=1)) for r in range(q)]
         aux = np.zeros(self.kernel.n_aux)
         if self.kernel.n_aux:
             values = self.kernel.aux_derivatives(self.eta, self.psi).value
@@ -213,7 +251,7 @@ class _Nodes:
         return Sums(
             self.value,
             weighted.sum(axis=0),
-            (loaded,),
+            (np.stack(moved, axis=1),),
             0.5 * np.einsum("nq,nq->n", direction, rows),
             direction,
             pull.T.ravel(),

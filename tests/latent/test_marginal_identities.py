@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.special import gammaln
 from scipy.stats import multivariate_normal
 
-from bayesglmm.latent import fit_marginal, marginal_loglik
+from bayesglmm.latent import fit_marginal, marginal_loglik, quadrature
 from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.quadrature import grid, hermite, quadrature_sums
 
@@ -52,7 +52,7 @@ def test_quadrature_with_one_node_is_laplace(family, shape):
     beta, theta, psi = a_point(problem, objective.kernel.n_aux)
     laplace = objective.evaluate(beta, theta, psi)
     fixed = objective.offset + objective.X @ beta
-    one = quadrature_sums(objective.kernel, fixed, psi, laplace.mode, 1)
+    one = quadrature_sums(objective.chunks, fixed, psi, laplace.mode, 1)
     assert np.isclose(one.value, laplace.value, rtol=1e-12)
     np.testing.assert_allclose(one.curvature, 0.5 * laplace.mode.factor.row_quad, rtol=1e-11)
     np.testing.assert_allclose(one.direction, laplace.mode.factor.row_inverse, rtol=1e-11)
@@ -97,6 +97,21 @@ def test_nodes_integrate_polynomials_of_the_normal(count):
     for k in range(min(count, 12)):
         assert np.isclose(np.sum(np.exp(log_weights) * nodes ** (2 * k)), moments[k], rtol=1e-10)
         assert np.isclose(np.sum(np.exp(log_weights) * nodes ** (2 * k + 1)), 0.0, atol=1e-9 * moments[k])
+
+
+@pytest.mark.parametrize("shape", [[(7, 1)], [(6, 2)]])
+def test_the_cut_into_chunks_changes_nothing(shape, monkeypatch):
+    problem = made_up("gamma", shape)
+    beta, theta, psi = a_point(problem, 1)
+    whole = make_objective(problem, 5)
+    assert len(whole.chunks) == 1
+    monkeypatch.setattr(quadrature, "CHUNK_VALUES", 60)
+    cut = make_objective(problem, 5)
+    assert len(cut.chunks) > 2
+    one, other = (o.evaluate(beta, theta, psi) for o in (whole, cut))
+    assert np.isclose(one.value, other.value, rtol=1e-13)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-10)
+    np.testing.assert_allclose(one.psi, other.psi, rtol=1e-10)
 
 
 def test_tensor_product_weights_sum_to_one():
