@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import re
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_priors_weights_options_and_texts_arrive(folder: Path) -> None:
     assert model.defaults == {"agq": {"nodes": 3}}
     assert model.about["title"] == "A title"
     assert model.about["numbers"] == {"agq": [{"source": "here", "loglik": -1.5}]}
+
+
+def test_options_of_the_file_hold_unless_the_call_says_otherwise(folder: Path) -> None:
+    model = bg.load_model(write(folder, GOOD + "[fit.agq]\nnodes = 3\n"), priors="flat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.SingularFitWarning)
+        assert model.fit("agq").result.options["nodes"] == 3
+        assert model.fit("agq", nodes=5).result.options["nodes"] == 5
+
+
+def test_family_options_reach_the_constructor(folder: Path) -> None:
+    text = GOOD.replace('"poisson"', '"negative_binomial"') + "[family_options]\ntheta = {}\n"
+    model = bg.load_model(write(folder, text.format("2.5")))
+    assert model.family.options["theta"] == 2.5
+    assert model.family.auxiliaries == ()
+    for wrong, message in (("-1", "a positive number"), ("'a'", "a positive number"), ("true", "a positive number")):
+        with pytest.raises(bg.FamilyError, match=message):
+            bg.load_model(write(folder, text.format(wrong)))
+    with pytest.raises(bg.FamilyError, match="no option 'thet'. Did you mean 'theta'"):
+        bg.load_model(write(folder, text.replace("theta", "thet").format("1")))
 
 
 def test_priors_of_the_call_win(folder: Path) -> None:
