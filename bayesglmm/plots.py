@@ -213,7 +213,7 @@ def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
 
 
 def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
-    """Draw each chain's rank distribution (ArviZ ``plot_rank``): flat lines mean chains that agree.
+    """Draw each chain's rank distribution (ArviZ ``plot_rank``): chains that agree stay inside the band.
 
     Parameters
     ----------
@@ -232,7 +232,8 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     """
     import arviz as az
 
-    return _panels(az.plot_rank, fit, var_names)
+    # The band is for independent draws, so the chains are thinned by their effective size.
+    return _panels(az.plot_rank, fit, var_names, method="envelope", thin=True)
 
 
 def ppc_kind(fit: Fit) -> str:

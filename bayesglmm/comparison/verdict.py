@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.methods.registry import get_method
+
 if TYPE_CHECKING:
     from bayesglmm.result import Status
 
@@ -135,7 +137,7 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     text = f"{_standing(mark, rows)}: {_detail(rows)}."
     if not status.converged:
         text = f"Did not converge ({status.message.rstrip('.')}). {text}"
-    return mark.name, " ".join([text, *_remarks(method, rows, estimand, base_estimand)])
+    return mark.name, " ".join([text, *_remarks(method, rows, status, estimand, base_estimand)])
 
 
 def _standing_out(rows: pd.DataFrame) -> tuple[Worst, Worst]:
@@ -179,7 +181,7 @@ def _detail(rows: pd.DataFrame) -> str:
     return " and ".join(parts) if parts else "no spread is off by more than 10 %"
 
 
-def _remarks(method: str, rows: pd.DataFrame, estimand: str, base_estimand: str) -> list[str]:
+def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, base_estimand: str) -> list[str]:
     """What a careful reader should know besides."""
     remarks = []
     if estimand != base_estimand:
@@ -188,6 +190,11 @@ def _remarks(method: str, rows: pd.DataFrame, estimand: str, base_estimand: str)
     shrunken = (rows["kind"] == "sd") & (rows["bias"] < -GRADES[0].bias)
     if method in ("pql", "mql") and shrunken.any():
         remarks.append("Variances that are too small are its known bias in binary and small-count data.")
+    far = rows.loc[rows["bias"].abs().idxmax()]
+    mode_for_mean = get_method(method).uses_priors and status.r_hat is None and far["mcse"] > 0
+    if mode_for_mean and GRADES[0].bias <= abs(far["bias"]) and far["w1"] < 0.8 * abs(far["bias"]):
+        apart = f"of {far['parameter']} are {far['w1']:.2f} sd apart"
+        remarks.append(f"It reports a mode where the reference reports a mean: the distributions {apart}.")
     missing = rows[rows["sd"].isna()]["parameter"].tolist()
     if missing:
         remarks.append(f"It gives no standard error for {', '.join(missing)}.")

@@ -23,6 +23,9 @@ PACKAGES = ("bayesglmm", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy"
 
 BLANK = "–"
 
+#: Grade → place, best first.
+ORDER = {g.name: k for k, g in enumerate(GRADES)}
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many significant digits, a dash when there is none; a true minus sign."""
@@ -80,19 +83,22 @@ def headline(cmp: Comparison) -> str:
     """The result in a sentence or two."""
     if cmp.objections:
         return f"No verdict: {cmp.reference} may not judge."
-    grades = cmp.verdict.set_index("method")["grade"]
+    grades = dict(zip(cmp.verdict["method"], cmp.verdict["grade"]))
     others = [m for m in cmp.methods if m != cmp.reference and m not in cmp.failures]
     good = [m for m in others if grades[m] == GRADES[0].name]
     worse = [m for m in others if m not in good]
-    said = [_standing(good, worse, cmp.reference)] if others else []
+    said = [_standing(good, worse, grades, cmp.reference)] if others else []
     if cmp.failures:
         said.append(f"{_listed(list(cmp.failures))} failed.")
     return " ".join(said) or f"{cmp.reference} alone: there is nothing to compare it with."
 
 
-def _standing(good: list[str], worse: list[str], reference: str) -> str:
+def _standing(good: list[str], worse: list[str], grades: Mapping[str, str], reference: str) -> str:
     if not good:
-        return f"No method does as well as {reference} on this model."
+        closest = min(worse, key=lambda m: ORDER.get(grades[m], len(ORDER)))
+        words = {g.name: g.words for g in GRADES}.get(grades[closest], "")
+        comes = f" {closest} comes closest: {words}." if words and grades[closest] != GRADES[-1].name else ""
+        return f"No method does as well as {reference} on this model.{comes}"
     verb = "does" if len(good) == 1 else "do"
     rest = f"; {_listed(worse)} {'does' if len(worse) == 1 else 'do'} not" if worse else ""
     return f"{_listed(good)} {verb} as well as {reference} on this model{rest}."

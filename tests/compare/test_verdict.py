@@ -16,6 +16,8 @@ GOOD = Status(True, "gradient is zero")
 
 def rows(*scores: tuple[str, str, float, float], noise: bool = False) -> pd.DataFrame:
     table = pd.DataFrame(scores, columns=["parameter", "kind", "bias", "sd_ratio"])
+    table["w1"] = table["bias"].abs()
+    table["mcse"] = 0.02
     table["sd"] = np.where(table["sd_ratio"].isna(), np.nan, 1.0)
     table["within_mc_error"] = pd.array([noise] * len(table), dtype="boolean")
     table["sd_within_mc_error"] = pd.array([noise] * len(table), dtype="boolean")
@@ -106,6 +108,22 @@ def test_another_estimand_is_named():
 def test_shrunken_variances_are_laid_at_the_door_of_pseudo_likelihood(method, said):
     _, text = sentence(method, rows(("g.sd", "sd", -0.4, 1.0)), GOOD, "conditional", "conditional")
     assert ("known bias" in text) is said
+
+
+@pytest.mark.parametrize(
+    ("method", "w1", "mcse", "said"),
+    [
+        ("laplace", 0.15, 0.02, True),
+        ("laplace", 0.29, 0.02, False),  # the distributions are as far apart as the estimates
+        ("pql", 0.15, 0.02, False),  # not a posterior mode
+        ("laplace", 0.15, 0.0, False),  # the reference reports a mode, too
+    ],
+)
+def test_a_mode_is_not_blamed_for_not_being_a_mean(method, w1, mcse, said):
+    table = rows(("x", "fixed", 0.01, 1.0), ("g.sd", "sd", -0.3, 0.9)).assign(mcse=mcse)
+    table.loc[1, "w1"] = w1
+    _, text = sentence(method, table, GOOD, "conditional", "conditional")
+    assert ("a mode where the reference reports a mean: the distributions of g.sd are 0.15 sd apart" in text) is said
 
 
 def test_a_fit_that_did_not_converge_says_so_first():
