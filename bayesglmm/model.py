@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
-from bayesglmm.design import build_design
+from bayesglmm.design import build_design, row_values
 from bayesglmm.errors import (
     BayesGLMMWarning,
     ConvergenceWarning,
@@ -22,7 +22,7 @@ from bayesglmm.families import get_family
 from bayesglmm.families.check import check_response
 from bayesglmm.fit import Fit
 from bayesglmm.links import get_link
-from bayesglmm.methods.registry import applicable, choose, get_method, natural_method, objection
+from bayesglmm.methods.registry import ROW_OPTIONS, applicable, choose, get_method, natural_method, objection
 from bayesglmm.parameters import pack, parameter_names
 from bayesglmm.priors import resolve_priors
 from bayesglmm.problem import Problem
@@ -166,7 +166,8 @@ class Model:
         method : str, optional
             ``"irls"``, ``"reml"``, ``"pql"``, ``"laplace"``, ``"agq"``, ``"mcmc"``, ...; see :attr:`methods`.
         **options
-            The method's own options, e.g. ``nodes=25`` for ``"agq"``.
+            The method's own options, e.g. ``nodes=25`` for ``"agq"``. Those with a value per row (``groups=``, ``time=``,
+            ``subgroups=``) may be columns' names.
 
         Returns
         -------
@@ -191,9 +192,11 @@ class Model:
                 f"{chosen.name!r} has no posterior: the priors given are left aside.", BayesGLMMWarning, stacklevel=2
             )
         start = time.perf_counter()
-        result = chosen.run(self.problem, **options)
+        by_row = {k: row_values(self.design, self.data, options[k], k) for k in ROW_OPTIONS if k in options}
+        result = chosen.run(self.problem, **(options | by_row))
         status = replace(result.status, seconds=time.perf_counter() - start)
-        result = replace(result, status=status)
+        named = {k: options[k] for k in by_row if isinstance(options[k], str)}
+        result = replace(result, status=status, options={**result.options, **named})
         if not status.converged:
             warnings.warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning, stacklevel=2)
         if status.boundary:

@@ -122,6 +122,7 @@ def build_design(
         n_dropped=rows.n_dropped,
         binding=binding,
         relations=relations,
+        kept=None if rows.n_dropped == 0 else rows.kept,
     )
 
 

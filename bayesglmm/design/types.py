@@ -120,6 +120,8 @@ class Design:
         What is needed to build the same columns from new data (``bayesglmm.design.rebind`` reads it).
     relations : ndarray, shape (p, len(aliased)), or None
         How the aliased columns depend on those of `X`: column j of ``X @ relations`` is the j-th aliased one.
+    kept : ndarray of bool, shape (rows of the table,), or None
+        Which rows of the table are in use; None when all are.
     """
 
     formula: Any
@@ -134,6 +136,7 @@ class Design:
     n_dropped: int = 0
     binding: Any = field(default=None, repr=False, compare=False)
     relations: Floats | None = field(default=None, repr=False, compare=False)
+    kept: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     @property
     def nobs(self) -> int:

@@ -56,6 +56,10 @@ class Method:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
+#: Options that hold one value per row: a column's name, or values, for the rows in use or for the whole table.
+ROW_OPTIONS = ("groups", "time", "subgroups")
+
+
 def _row(name: str, objective: str, random: str, families: str, uses_priors: bool) -> Method:
     return Method(name, objective, random, families, uses_priors, f"bayesglmm.methods.{name}")
 
@@ -64,6 +68,7 @@ METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         _row("irls", "quasi-likelihood by iteratively reweighted least squares", "none", "all", False),
+        _row("gee", "generalized estimating equations", "none or one", "all", False),
         _row("ml", "exact Gaussian marginal likelihood", "any", "gaussian", False),
         _row("reml", "restricted Gaussian likelihood", "any", "gaussian", False),
         _row("mql", "working linear mixed model, expanded at zero random effects", "any", "all", False),
@@ -97,6 +102,8 @@ def objection(method: Method, problem: Problem) -> str | None:
     family, link = problem.family, problem.link
     if method.random == "none" and groups:
         return f"takes no random effects, and the model has ( … | {groups[0]})"
+    if method.random == "none or one" and len(groups) > 1:
+        return f"reads one grouping factor as the clusters, and the model has {', '.join(groups)}"
     if method.random == "one" and len(groups) != 1:
         return f"integrates over exactly one grouping factor, and the model has {', '.join(groups) or 'none'}"
     if method.families == "likelihood" and family.quasi:
