@@ -62,7 +62,7 @@ class VarianceDiagnostic:
     smooth : ndarray, shape (n,)
         Its local regression.
     test : Outcome
-        Test that its slope in log mean (or mean) is zero.
+        Test that the slope of r² in the log mean (or mean) is zero.
     suggestion : str
         What a slope would mean, in words.
     """
@@ -75,11 +75,13 @@ class VarianceDiagnostic:
 
 
 def variance_diagnostic(problem: Problem, result: Result) -> VarianceDiagnostic:
-    """Check the variance function: under V(μ), |Pearson residual| has no trend against the fitted mean.
+    """Check the variance function: under V(μ) the Pearson residuals r are equally spread at every mean.
 
-    The test regresses |r| on the log of the mean (the mean itself where that may be negative) with
-    heteroscedasticity-consistent standard errors, a studentised test of the kind of Breusch & Pagan (1979) and Koenker
-    (1981). A slope upward says that the variance grows faster with the mean than V does.
+    The curve is that of |r| against the fitted mean. The test is about the slope of r² in the log of the mean (the mean
+    itself where that may be negative), with heteroscedasticity-consistent standard errors: a studentised test of the
+    kind of Breusch & Pagan (1979) and Koenker (1981). It squares because E r² = φ exactly under V, where E|r| of small
+    counts depends on the mean even if V is right. A slope upward says that the variance grows faster with the mean
+    than V does.
 
     Parameters
     ----------
@@ -90,7 +92,7 @@ def variance_diagnostic(problem: Problem, result: Result) -> VarianceDiagnostic:
     h = np.zeros(len(mu)) if problem.design.blocks else leverage_of(problem, result)[0]
     spread = np.abs(residuals(problem, result, "pearson")) / np.sqrt(result.scale * (1.0 - h))
     x = np.log(mu) if (mu > 0).all() and problem.family.mean_range == (0.0, np.inf) else mu
-    slope, se = _robust_slope(x, spread)
+    slope, se = _robust_slope(x, np.square(spread))
     z = slope / se if se > 0 else 0.0
     what = "the spread of Pearson residuals does not depend on the fitted mean"
     test = outcome("variance diagnostic", what, "normal", z, slope=slope, se=se)

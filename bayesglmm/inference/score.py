@@ -1,4 +1,4 @@
-"""(Quasi-)score tests: is there a gradient towards a larger model at the smaller one's fit?"""
+"""(Quasi-)score tests of a fit against a larger model that is not fitted."""
 
 from __future__ import annotations
 
