@@ -13,6 +13,8 @@ from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.inference.terms import refit, with_columns
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
+from bayesglmm.scores.fitted import deviance_at
+from bayesglmm.scores.likelihood import loglik_at
 
 Floats = NDArray[np.float64]
 
@@ -59,23 +61,27 @@ def profile(problem: Problem, result: Result, coefficient: int) -> Profile:
         raise MethodError("adjusted score equations maximise no likelihood to profile; use method='wald'.")
     j, d = coefficient, problem.design
     free = np.array([k for k in range(len(d.columns)) if k != j], dtype=np.int64)
-    best = refit(problem, start=result.beta)
-    shaped = problem.family.scale is not None and bool(problem.family.auxiliaries)
+    estimate, shaped = float(result.beta[j]), problem.family.scale is not None and bool(problem.family.auxiliaries)
+    deviance = float(deviance_at(problem, result.eta, result.psi).sum())
+    loglik = loglik_at(problem, result.eta, result.psi) if shaped else None
     slope = result.cov_beta[free, j] / result.cov_beta[j, j]
 
     def root(value: float) -> float:
         reduced = with_columns(problem, free, d.offset + d.X[:, j] * value)
         try:
-            found = refit(reduced, start=best.beta[free] + slope * (value - best.beta[j]))
+            found = refit(reduced, start=result.beta[free] + slope * (value - estimate))
         except ConvergenceError:
             return float("inf")
-        if shaped and best.loglik is not None and found.loglik is not None:
-            drop = 2.0 * (best.loglik - found.loglik)
+        if loglik is not None and found.loglik is not None:
+            drop = 2.0 * (loglik - found.loglik)
         else:
-            drop = (found.deviance - best.deviance) / result.scale
+            drop = (found.deviance - deviance) / result.scale
         return float(np.sqrt(max(drop, 0.0)))
 
-    return Profile(root, float(best.beta[j]), float(np.sqrt(result.cov_beta[j, j])))
+    unit = float(np.sqrt(result.cov_beta[j, j]))
+    if not result.status.converged:  # under separation standard errors are meaningless: search in moderate steps
+        unit = min(unit, 1.0 + 0.25 * abs(estimate))
+    return Profile(root, estimate, unit)
 
 
 def profile_interval(
