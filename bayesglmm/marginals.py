@@ -130,6 +130,8 @@ def _coefficients(problem: Problem, result: Result, posterior: Posterior) -> Ite
 
 
 def _random_terms(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
+    if not len(result.theta):  # a method that reads the groups as clusters has no variances of random effects
+        return
     for block, covariance, where in zip(problem.design.blocks, problem.covariance, theta_slices(problem)):
         sd, corr = covariance.sd_corr(result.theta[where])
         error = partial(_standard_error, result, covariance, where)

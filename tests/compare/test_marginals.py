@@ -89,6 +89,11 @@ def test_delta_method_errors_of_sds_and_correlation_are_those_of_finite_differen
     assert ours == pytest.approx(expected, rel=1e-7)
 
 
+def test_a_method_that_reads_groups_as_clusters_has_no_sds():
+    result = replace(normal_result("gee", [0.1, 0.2], [0.1, 0.1], 0.5, 0.1), theta=np.empty(0), cov_joint=None)
+    assert list(marginals(make_problem(), result)) == ["Intercept", "x"]
+
+
 def test_a_variance_of_zero_has_no_standard_error():
     found = marginals(make_problem(), normal_result("laplace", [0.1, 0.2], [0.1, 0.1], 0.0, float("nan")))
     assert found["g.sd"].estimate == 0.0
