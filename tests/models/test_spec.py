@@ -89,7 +89,7 @@ def test_family_options_reach_the_constructor(folder: Path) -> None:
     for wrong, message in (("-1", "a positive number"), ("'a'", "a positive number"), ("true", "a positive number")):
         with pytest.raises(bg.FamilyError, match=message):
             bg.load_model(write(folder, text.format(wrong)))
-    with pytest.raises(bg.FamilyError, match="no option 'thet'. Did you mean 'theta'"):
+    with pytest.raises(bg.FamilyError, match=r"no option 'thet'\. Did you mean 'theta'"):
         bg.load_model(write(folder, text.replace("theta", "thet").format("1")))
 
 
