@@ -27,8 +27,8 @@ def row_values(design: Design, data: Any, given: Any, name: str) -> Any:
     Returns
     -------
     Series, array_like, or a tuple of them
-        Columns as pandas Series (so that categories and dates keep their meaning); None and values of any other length are
-        returned as they are, for the method to judge.
+        Columns as pandas Series (so that categories and dates keep their meaning); None and values of any other length
+        are returned as they are, for the method to judge.
     """
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(g, str) for g in given):
         return tuple(row_values(design, data, g, name) for g in given)

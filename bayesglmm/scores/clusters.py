@@ -127,7 +127,9 @@ def read_clusters(problem: Problem, groups: Any, time: Any, subgroups: Any) -> C
     """
     n, blocks = problem.design.nobs, problem.design.blocks
     if groups is None and not blocks:
-        raise MethodError("gee needs to know the clusters: give groups= (a column's name or labels), or write (1 | id).")
+        raise MethodError(
+            "gee needs to know the clusters: give groups= (a column's name or labels), or write (1 | id)."
+        )
     if groups is None:
         codes, labels = blocks[0].codes, tuple(blocks[0].levels)
     else:

@@ -72,13 +72,13 @@ def fit_gee(
     groups : array_like, shape (n,), optional
         Cluster labels (through :class:`~bayesglmm.Model`, or a column's name).
     corr : str, WorkingCorrelation or array_like
-        ``"independence"``, ``"exchangeable"``, ``"nested"``, ``"ar1"``, ``"stationary"``, ``"unstructured"``, ``"fixed"``, an
-        object of your own (:class:`~bayesglmm.scores.correlation.WorkingCorrelation`), or a matrix.
+        ``"independence"``, ``"exchangeable"``, ``"nested"``, ``"ar1"``, ``"stationary"``, ``"unstructured"``,
+        ``"fixed"``, an object of your own (:class:`~bayesglmm.scores.correlation.WorkingCorrelation`), or a matrix.
     m : int, optional
         Order of ``"stationary"``.
     time : array_like, shape (n,), optional
-        Times of any kind. ``"ar1"`` takes numbers and dates by their distances; ``"stationary"``, ``"unstructured"`` and
-        ``"fixed"`` by their ranks among all times. Left out: the order of the rows within each cluster.
+        Times of any kind. ``"ar1"`` takes numbers and dates by their distances; ``"stationary"``, ``"unstructured"``
+        and ``"fixed"`` by their ranks among all times. Left out: the order of the rows within each cluster.
     subgroups : array_like, shape (n,), optional
         Groups inside the clusters, for ``"nested"``.
     R : array_like, shape (T, T), optional
@@ -89,9 +89,11 @@ def fit_gee(
         φ: estimated (also for Poisson and binomial; the default), the value the family fixes, or a number.
     cov : str
         ``"robust"``, ``"model"``, ``"bias-reduced"`` (Mancl-DeRouen), ``"kauermann-carroll"``, ``"fay-graubard"``,
-        ``"morel-bokossa-neerchal"``, ``"one-step-jackknife"`` or ``"jackknife"`` (every cluster left out and all refitted).
+        ``"morel-bokossa-neerchal"``, ``"one-step-jackknife"`` or ``"jackknife"`` (every cluster left out and all
+        refitted).
     df : {"clusters"} or float, optional
-        Degrees of freedom of the t and F references: clusters less coefficients, or a number; normal and χ² when left out.
+        Degrees of freedom of the t and F references: clusters less coefficients, or a number; normal and χ² when left
+        out.
     convention : {"geepack", "gee"}
         φ = Σe²/N and moments without corrections, or φ = Σe²/(N − p) and the moments of the R package gee.
     max_iterations : int
@@ -105,8 +107,8 @@ def fit_gee(
     -------
     Result
         ``extras``: ``alpha`` (name → value), ``working_correlation`` (over the occasions, or None), ``clusters``,
-        ``cluster_sizes`` (smallest, largest), ``quasi_loglik``, ``qic``, ``qicu``, ``cic``, ``cov_model``, ``cov_robust``,
-        and ``marginal`` (:class:`Marginal`) for tests and diagnostics.
+        ``cluster_sizes`` (smallest, largest), ``quasi_loglik``, ``qic``, ``qicu``, ``cic``, ``cov_model``,
+        ``cov_robust``, and ``marginal`` (:class:`Marginal`) for tests and diagnostics.
 
     Raises
     ------
@@ -124,8 +126,9 @@ def fit_gee(
     held = _held(correlation, alpha)
     p, n = len(problem.design.columns), problem.design.nobs
     divisor = float(n if convention == "geepack" else n - p)
-    limits = {"max_iterations": max_iterations, "tolerance": tolerance}
-    first = solve_mean_model(problem, problem_rows(problem), start=None if start is None else np.asarray(start), **limits)
+    limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
+    begin = None if start is None else _start(start, p)
+    first = solve_mean_model(problem, problem_rows(problem), start=begin, **limits)
     X, y, w = problem.design.X, problem.mean_response, problem.case_weights
     equations = Equations(
         XT=np.ascontiguousarray(clusters.sort(X).T),
@@ -140,8 +143,7 @@ def fit_gee(
         denominator=divisor,
         alpha=held,
     )
-    begin = first.scored.beta if start is None else np.asarray(start, dtype=float)
-    solved = solve_equations(equations, begin, **limits)
+    solved = solve_equations(equations, first.scored.beta if begin is None else begin, **limits)
     marginal = Marginal(equations, solved, parts_at(equations, solved.point))
     options = {"corr": correlation.name, "cov": cov, "scale": scale, "df": df, "convention": convention, "m": m}
     return _result(problem, marginal, first, options)
@@ -169,6 +171,14 @@ def _check_options(problem: Problem, cov: str, scale: str | float | None, df: st
     return float(scale)
 
 
+def _start(start: Any, p: int) -> Floats:
+    """Starting coefficients, checked."""
+    values = np.asarray(start, dtype=float)
+    if values.shape != (p,) or not np.isfinite(values).all():
+        raise MethodError(f"start has shape {values.shape}; {p} finite coefficients are expected.")
+    return values
+
+
 def _held(correlation: WorkingCorrelation, alpha: Any) -> Floats | None:
     """Parameters to hold fixed, checked."""
     if alpha is None:
@@ -178,7 +188,9 @@ def _held(correlation: WorkingCorrelation, alpha: Any) -> Floats | None:
     values = np.atleast_1d(np.asarray(alpha, dtype=float))
     probe = correlation.update(np.ones(correlation.clusters.n), 1.0, 0)
     if values.shape != probe.shape:
-        raise MethodError(f"alpha has shape {values.shape}, and corr={correlation.name!r} has {len(probe)} parameter(s).")
+        raise MethodError(
+            f"alpha has shape {values.shape}, and corr={correlation.name!r} has {len(probe)} parameter(s)."
+        )
     reason = correlation.objection(values)
     if reason is not None:
         raise MethodError(f"alpha does not make a positive definite {correlation.name} correlation: {reason}.")
@@ -198,7 +210,7 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
     cov_beta, notes = _covariance(marginal, options["cov"])
     K, p = parts.u.shape
     df = {None: np.inf, "clusters": float(K - p)}.get(options["df"], options["df"])
-    if options["df"] == "clusters" and K <= p:
+    if options["df"] == "clusters" and p >= K:
         raise MethodError(f"df='clusters' needs more clusters than coefficients; there are {K} and {p}.")
     converged = solved.converged and first.status.converged
     status = Status(

@@ -31,13 +31,13 @@ def criteria(equations: Equations, point: Point, robust: Floats, independent: Po
     -------
     dict
         ``quasi_loglik`` Q = −deviance / (2φ), taken at the fit's own means and scale; ``cic`` = tr(Ω V) with Ω the
-        inverse of the model-based covariance of the independence fit and V the robust covariance; ``qic`` = −2Q + 2 CIC;
-        ``qicu`` = −2Q + 2p.
+        inverse of the model-based covariance of the independence fit and V the robust covariance; ``qic`` = −2Q + 2
+        CIC; ``qicu`` = −2Q + 2p.
 
     Notes
     -----
-    Pan (2001), Biometrics 57, 120-125; CIC is Hin & Wang (2009), Statistics in Medicine 28, 642-658. Fits that are to be
-    compared should share one scale (``scale=``), as Pan takes that of the largest model.
+    Pan (2001), Biometrics 57, 120-125; CIC is Hin & Wang (2009), Statistics in Medicine 28, 642-658. Fits that are to
+    be compared should share one scale (``scale=``), as Pan takes that of the largest model.
     """
     q = equations
     mu = q.link.mean(point.beta @ q.XT + q.offset)

@@ -144,8 +144,8 @@ def point_at(equations: Equations, beta: Floats) -> Point | None:
     factor = _factor(q.correlation.gram(params, B), score, len(residuals))
     if factor is None:
         raise ConvergenceError(
-            "the information of the estimating equations is not positive definite: the working weights have vanished or "
-            "the columns are linearly dependent under them."
+            "the information of the estimating equations is not positive definite: the working weights have vanished "
+            "or the columns are linearly dependent under them."
         )
     decrement = float(np.sqrt(max(float(score @ factor.solve(score)), 0.0) / phi))
     return Point(beta, B, residuals, solved, score, factor, phi, params, decrement)
@@ -219,7 +219,7 @@ def partial_point(equations: Equations) -> Callable[[Floats], Point | None]:
 
 
 def _step(at: Callable[[Floats], Point | None], point: Point) -> tuple[Point | None, int]:
-    """The first of β + δ, β + δ/2, ... inside the domain at which the equations are not larger, and the tries it took."""
+    """The first of β + δ, β + δ/2, ... inside the domain with equations not larger, and the tries it took."""
     step = point.factor.solve(point.score)
     for halving in range(MAX_HALVINGS):
         beta = point.beta + step * 0.5**halving

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import ConvergenceError, MethodError
+from bayesglmm.errors import ConvergenceError
 from bayesglmm.scores.gee_loop import Equations, Solved, solve_equations
+from bayesglmm.scores.small_sample import count_parameters, jackknife_factor
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +27,6 @@ def jackknife_coefficients(equations: Equations, solved: Solved, tolerance: floa
         As for the fit.
     """
     K, p = equations.clusters.count, len(solved.point.beta)
-    if K <= p:
-        raise MethodError(f"a jackknife over {K} clusters cannot serve {p} coefficients; take cov='robust'.")
     out, failed = np.empty((K, p)), 0
     for k in range(K):
         try:
@@ -55,13 +54,14 @@ def _without(equations: Equations, cluster: int) -> Equations:
 
 
 def jackknife_covariance(equations: Equations, solved: Solved) -> tuple[Floats, tuple[str, ...]]:
-    """(K − p)/K Σ (β₍g₎ − β)(β₍g₎ − β)', and what to note of it.
+    """(K − q)/K Σ (β₍g₎ − β)(β₍g₎ − β)', and what to note of it.
 
     Paik (1988), Comm. Statist. Simul. 17, 1155-1171; Lipsitz, Dear & Zhao (1994), Biometrics 50, 842-846 (the fully
-    iterated jackknife of geepack).
+    iterated jackknife of geepack), q counting every estimated parameter.
     """
+    K = equations.clusters.count
+    factor = jackknife_factor(K, count_parameters(equations, solved.point))
     beta, failed = jackknife_coefficients(equations, solved)
-    K, p = beta.shape
     gap = beta - solved.point.beta
     notes = (f"{failed} of the {K} fits of the jackknife did not converge",) if failed else ()
-    return (K - p) / K * (gap.T @ gap), notes
+    return factor * (gap.T @ gap), notes

@@ -1,8 +1,8 @@
 """Robust covariances of marginal models, and what corrects them when clusters are few.
 
 With A = (Σ G_g)⁻¹, G_g = D_g' V_g⁻¹ D_g and u_g = D_g' V_g⁻¹ (y_g − μ_g), all at unit scale, every one of them is
-A (Σ ũ_g ũ_g') A with another ũ_g. Because D_g' V_g⁻¹ (I − H_g)^(-s) = (I − G_g A)^(-s) D_g' V_g⁻¹ for the cluster leverage
-H_g = D_g A D_g' V_g⁻¹, matrices of the size of p are all it takes, whatever the size of the clusters:
+A (Σ ũ_g ũ_g') A with another ũ_g. Because D_g' V_g⁻¹ (I − H_g)^(-s) = (I − G_g A)^(-s) D_g' V_g⁻¹ for the cluster
+leverage H_g = D_g A D_g' V_g⁻¹, matrices of the size of p are all it takes, whatever the size of the clusters:
 
     robust                  u_g                        Liang & Zeger (1986), Biometrika 73, 13-22
     bias-reduced            (I − G_g A)^(-1) u_g       Mancl & DeRouen (2001), Biometrics 57, 126-134
@@ -10,7 +10,7 @@ H_g = D_g A D_g' V_g⁻¹, matrices of the size of p are all it takes, whatever 
     fay-graubard            diag(1 − min(b, (G_g A)_jj))^(-1/2) u_g, b = 0.75
                                                        Fay & Graubard (2001), Biometrics 57, 1198-1206
     morel-bokossa-neerchal  c × robust + δ ξ φA        Morel, Bokossa & Neerchal (2003), Biometrical J. 45, 395-409
-    one-step-jackknife      (K − p)/K × bias-reduced   Paik (1988), Comm. Statist. Simul. 17, 1155-1171
+    one-step-jackknife      (K − q)/K × bias-reduced   Paik (1988), Comm. Statist. Simul. 17, 1155-1171
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Parts:
         Scale.
     n : int
         Rows.
+    n_parameters : int
+        Coefficients, parameters of the correlation and scale, as far as they are estimated.
     informations : callable
         () → blocks (slice of the clusters, G of shape (k, p, p)).
     """
@@ -55,6 +57,7 @@ class Parts:
     u: Floats
     phi: float
     n: int
+    n_parameters: int
     informations: Callable[[], Iterator[tuple[slice, Floats]]]
 
     @property
@@ -75,13 +78,33 @@ def parts_at(equations: Equations, point: Point) -> Parts:
             b = min(a + _CHUNK, clusters.count)
             rows = slice(ends[a], ends[b])
             starts = clusters.starts[a:b] - ends[a]
-            G = np.stack(
-                [np.add.reduceat(point.B[j, rows] * solved[:, rows], starts, axis=1) for j in range(len(u.T))]
-            )
+            G = np.stack([np.add.reduceat(point.B[j, rows] * solved[:, rows], starts, axis=1) for j in range(len(u.T))])
             G = np.moveaxis(G, 2, 0)
             yield slice(a, b), 0.5 * (G + np.swapaxes(G, 1, 2))
 
-    return Parts(point.factor.inverse(), u, point.phi, clusters.n, informations)
+    return Parts(point.factor.inverse(), u, point.phi, clusters.n, count_parameters(equations, point), informations)
+
+
+def count_parameters(equations: Equations, point: Point) -> int:
+    """Coefficients, and parameters of correlation and scale that are not held fixed."""
+    alpha = len(point.params) if equations.alpha is None else 0
+    return len(point.beta) + alpha + int(equations.scale is None)
+
+
+def jackknife_factor(clusters: int, n_parameters: int) -> float:
+    """(K − q)/K with q all estimated parameters, as geepack takes it.
+
+    Raises
+    ------
+    MethodError
+        Fewer clusters than parameters.
+    """
+    if clusters <= n_parameters:
+        raise MethodError(
+            f"a jackknife over {clusters} clusters cannot serve {n_parameters} parameters; take cov='robust' or a "
+            "simpler working correlation."
+        )
+    return (clusters - n_parameters) / clusters
 
 
 def model_covariance(parts: Parts) -> Floats:
@@ -150,17 +173,14 @@ def morel_covariance(parts: Parts) -> Floats:
     """
     K, p = parts.u.shape
     c = (parts.n - 1.0) / (parts.n - p) * K / (K - 1.0)
-    delta = p / (K - p) if K > 3 * p else 0.5
+    delta = p / (K - p) if 3 * p < K else 0.5
     xi = max(1.0, c * float(np.einsum("ki,ij,kj->", parts.u, parts.A, parts.u)) / (p * parts.phi))
     return c * robust_covariance(parts) + delta * xi * model_covariance(parts)
 
 
 def one_step_jackknife_covariance(parts: Parts) -> Floats:
-    """(K − p)/K Σ δδ', δ_g the one-step change of β when cluster g leaves, α and φ held."""
-    K, p = parts.u.shape
-    if K <= p:
-        raise MethodError(f"a jackknife over {K} clusters cannot serve {p} coefficients; take cov='robust'.")
-    return (K - p) / K * bias_reduced_covariance(parts)
+    """(K − q)/K Σ δδ', δ_g the one-step change of β when cluster g leaves; q as :func:`jackknife_factor`."""
+    return jackknife_factor(parts.count, parts.n_parameters) * bias_reduced_covariance(parts)
 
 
 def one_step_changes(parts: Parts) -> Floats:

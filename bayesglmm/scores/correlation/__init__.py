@@ -31,7 +31,9 @@ CORRELATIONS: dict[str, Callable[[str, int], WorkingCorrelation]] = {
 }
 
 
-def get_correlation(corr: Any, *, R: Any = None, m: int | None = None, convention: str = "geepack") -> WorkingCorrelation:
+def get_correlation(
+    corr: Any, *, R: Any = None, m: int | None = None, convention: str = "geepack"
+) -> WorkingCorrelation:
     """The working correlation asked for.
 
     Parameters

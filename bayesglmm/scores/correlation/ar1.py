@@ -11,7 +11,7 @@ from scipy import optimize
 from bayesglmm.errors import DataError
 from bayesglmm.scores.clusters import Clusters
 from bayesglmm.scores.correlation.base import WorkingCorrelation
-from bayesglmm.scores.correlation.lags import lag_pairs
+from bayesglmm.scores.correlation.lags import LagPairs, lag_pairs
 
 Floats = NDArray[np.float64]
 
@@ -21,18 +21,22 @@ _EDGE = 1.0 - 1e-9
 class AR1(WorkingCorrelation):
     """corr(t, t') = α^|t − t'|.
 
-    Where all gaps between neighbouring times are whole multiples of the smallest one, that gap is the unit ("step"), and α
-    may be negative. Otherwise time is real-valued, α > 0 is the correlation one unit of time apart. Without times, or with
-    labels as times, rows or ranks one apart are one step apart.
+    Where all gaps between neighbouring times are whole multiples of the smallest one, that gap is the unit ("step"),
+    and α may be negative. Otherwise time is real-valued, α > 0 is the correlation one unit of time apart. Without
+    times, or with labels as times, rows or ranks one apart are one step apart.
 
     Notes
     -----
-    ``convention="geepack"``: least squares of e_j e_k / φ on α^|t_j − t_k| over all pairs. ``"gee"``: mean over clusters of
-    the cluster's mean product of neighbours one step apart, over the mean over clusters of their mean squares.
-    R⁻¹ is tridiagonal and applied in closed form.
+    ``convention="geepack"``: least squares of e_j e_k / φ on α^|t_j − t_k| over all pairs. ``"gee"``: mean over
+    clusters of the cluster's mean product of neighbours one step apart, over the mean over clusters of their mean
+    squares. R⁻¹ is tridiagonal and applied in closed form.
     """
 
     name = "ar1"
+    step: float
+    regular: bool
+    _gaps: Floats
+    _pairs: LagPairs
 
     def bind(self, clusters: Clusters) -> Self:
         """Find the unit of time, the gaps, and the pairs by distance."""

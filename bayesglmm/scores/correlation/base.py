@@ -111,7 +111,7 @@ def pairs_denominator(pairs: float, n_coefficients: int, convention: str, what: 
     left = pairs - (n_coefficients if convention == "gee" else 0)
     if not left > 0:
         raise MethodError(
-            f"{what} has {pairs:g} pairs of rows and {n_coefficients} coefficients to pay for by the convention of gee; "
-            "take convention='geepack' or corr='independence'."
+            f"{what} has {pairs:g} pairs of rows and {n_coefficients} coefficients to pay for by the convention of "
+            "gee; take convention='geepack' or corr='independence'."
         )
     return left

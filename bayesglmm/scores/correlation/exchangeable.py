@@ -48,7 +48,7 @@ class Exchangeable(WorkingCorrelation):
         return (B @ B.T - (totals * self._share(alpha)) @ totals.T) / (1.0 - alpha)
 
     def _share(self, alpha: float) -> Floats:
-        return alpha / (1.0 + (self.clusters.sizes - 1.0) * alpha)
+        return np.asarray(alpha / (1.0 + (self.clusters.sizes - 1.0) * alpha), dtype=np.float64)
 
     def objection(self, params: Floats) -> str | None:
         """α must lie between −1/(m − 1) and 1, m the largest cluster."""

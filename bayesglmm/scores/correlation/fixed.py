@@ -36,8 +36,8 @@ class Fixed(Pattern):
         R = self.R
         if R.shape != (size, size):
             raise MethodError(
-                f"the fixed working correlation has shape {R.shape}, and there are {size} occasions: {size} x {size} is "
-                "expected, in the order of the times."
+                f"the fixed working correlation has shape {R.shape}, and there are {size} occasions: {size} x {size} "
+                "is expected, in the order of the times."
             )
         if not np.isfinite(R).all() or np.abs(R - R.T).max() > 1e-8 or np.abs(np.diag(R) - 1.0).max() > 1e-8:
             raise MethodError("the fixed working correlation must be symmetric with ones on its diagonal.")

@@ -27,8 +27,8 @@ class LagPairs:
     counts : ndarray, shape (D,)
         Number of pairs at each.
     shifts : tuple of (int, ndarray or None, ndarray or int)
-        For pairs s sorted rows apart: s, the earlier rows (None: every cluster's first m − s rows, all clusters being of
-        size m), and the index of each pair's distance (a number when it is the same for all).
+        For pairs s sorted rows apart: s, the earlier rows (None: every cluster's first m − s rows, all clusters being
+        of size m), and the index of each pair's distance (a number when it is the same for all).
     clusters : Clusters
         The clusters.
     """
@@ -92,11 +92,11 @@ def lag_pairs(clusters: Clusters, at: Floats, furthest: float = np.inf) -> LagPa
     distances = np.unique(np.concatenate([np.unique(d) for _, _, d in found] or [np.empty(0)]))
     counts = np.zeros(len(distances))
     shifts: list[tuple[int, Ints | None, Ints | int]] = []
-    for s, rows, d in found:
+    for s, own, d in found:
         code = np.searchsorted(distances, d)
         counts += np.bincount(code, minlength=len(distances))
         same = bool((code == code[0]).all())
-        some = rows if same or rows is not None else _all_rows(clusters, s)
+        some = own if same or own is not None else _all_rows(clusters, s)
         shifts.append((s, some, int(code[0]) if same else code))
     return LagPairs(distances, counts, tuple(shifts), clusters)
 

@@ -22,6 +22,10 @@ class Nested(WorkingCorrelation):
     """
 
     name = "nested"
+    _starts: NDArray[np.int64]
+    _sizes: NDArray[np.int64]
+    _first: NDArray[np.int64]
+    _pairs: tuple[float, float]
 
     def bind(self, clusters: Clusters) -> Self:
         """Find where subgroups start, and count pairs."""

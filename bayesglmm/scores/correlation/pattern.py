@@ -32,9 +32,11 @@ class Size(NamedTuple):
 class Pattern(WorkingCorrelation):
     """Correlations that are a matrix over occasions; a cluster takes the rows and columns it was seen on.
 
-    Clusters are grouped by size and by pattern of occasions: one Cholesky factor per pattern, computed in batches, and one
-    matrix product per size.
+    Clusters are grouped by size and by pattern of occasions: one Cholesky factor per pattern, computed in batches, and
+    one matrix product per size.
     """
+
+    _sizes: tuple[Size, ...]
 
     def bind(self, clusters: Clusters) -> Self:
         """Group the clusters by size and pattern."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import DataError, MethodError
 from bayesglmm.scores.clusters import Clusters
 from bayesglmm.scores.correlation.base import pairs_denominator
-from bayesglmm.scores.correlation.lags import lag_pairs
+from bayesglmm.scores.correlation.lags import LagPairs, lag_pairs
 from bayesglmm.scores.correlation.pattern import Pattern
 
 Floats = NDArray[np.float64]
@@ -24,11 +24,12 @@ class Stationary(Pattern):
     m : int
         Largest lag with a correlation.
     convention : {"geepack", "gee"}
-        ``"geepack"``: mean product over all pairs at the lag, over φ. ``"gee"``: mean over clusters of the cluster's mean
-        product at the lag, over the mean over clusters of their mean squares.
+        ``"geepack"``: mean product over all pairs at the lag, over φ. ``"gee"``: mean over clusters of the cluster's
+        mean product at the lag, over the mean over clusters of their mean squares.
     """
 
     name = "stationary"
+    _pairs: LagPairs
 
     def __init__(self, m: int, convention: str = "geepack") -> None:
         super().__init__(convention)

@@ -19,11 +19,13 @@ class Unstructured(Pattern):
 
     Notes
     -----
-    ``convention="geepack"``: mean product over the clusters seen on both occasions, over φ. ``"gee"``: the same mean over
-    the mean over clusters of their mean squares.
+    ``convention="geepack"``: mean product over the clusters seen on both occasions, over φ. ``"gee"``: the same mean
+    over the mean over clusters of their mean squares.
     """
 
     name = "unstructured"
+    _upper: tuple[NDArray[np.intp], ...]
+    _counts: Floats
 
     def bind(self, clusters: Clusters) -> Self:
         """Count the clusters seen on each pair of occasions."""
