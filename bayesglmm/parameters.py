@@ -111,3 +111,11 @@ def auxiliary_values(problem: Problem, psi: Floats) -> tuple[float, ...]:
     return tuple(
         float(get_link(a.link).mean(np.asarray(v, dtype=float))) for a, v in zip(problem.family.auxiliaries, psi)
     )
+
+
+def likelihood_scale(problem: Problem, psi: Floats) -> float:
+    """φ of a likelihood: what the family fixes, or what its auxiliaries say."""
+    family = problem.family
+    if family.scale is not None or family.dispersion is None:
+        return 1.0 if family.scale is None else float(family.scale)
+    return float(family.dispersion(auxiliary_values(problem, psi)))

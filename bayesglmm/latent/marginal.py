@@ -17,7 +17,7 @@ from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import starting_point
 from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
-from bayesglmm.links import get_link
+from bayesglmm.parameters import likelihood_scale
 from bayesglmm.result import Result, Status
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
         effects=objective.structure.effects(objective.lambdas(theta), mode.u),
         effects_sd=given,
         eta=eta,
-        scale=_scale(problem, psi),
+        scale=likelihood_scale(problem, psi),
         loglik=evaluation.value,
         df_model=len(optimum.point.x),
         df_resid=float(problem.design.nobs - coordinates.p),
@@ -181,14 +181,6 @@ def _objective_words(problem: Problem, objective: Objective) -> str:
     if not objective.structure.layouts:
         how = "no random effects, exact"
     return f"marginal {'likelihood' if problem.priors is None else 'posterior'} ({how})"
-
-
-def _scale(problem: Problem, psi: Floats) -> float:
-    """φ: fixed by the family, or read off its auxiliaries."""
-    if problem.family.scale is not None or problem.family.dispersion is None:
-        return 1.0 if problem.family.scale is None else float(problem.family.scale)
-    values = tuple(float(get_link(a.link).mean(v)) for a, v in zip(problem.family.auxiliaries, psi))
-    return float(problem.family.dispersion(values))
 
 
 def _effect_sds(target: Target, optimum: Optimum, theta: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
