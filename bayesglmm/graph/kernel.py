@@ -2,7 +2,7 @@
 
 The log-density of a row is differentiated symbolically three times in η and, with its first two η-derivatives, once
 in each unconstrained auxiliary ψ_j. The data are inputs, so that one compilation serves every data set of a
-family and link; it is kept for the life of the process (the C code also on disk).
+family and link (two: few rows are left to numpy, many to C code); they are kept for the life of the process.
 
 Autodiffed densities lose their derivatives in the tails: from |η| of about 40 on, 0 · ∞ makes NaN of what should be a
 small number. Where that happens, the row is evaluated at the nearest η of a short list that is finite, and continued
@@ -31,7 +31,7 @@ from bayesglmm.families.base import (
     KernelFactory,
     unknown_moments,
 )
-from bayesglmm.graph.compiled import compile_quietly
+from bayesglmm.graph.compiled import compile_quietly, elementwise_mode, without_checks
 from bayesglmm.graph.rows import row_distribution
 from bayesglmm.links import Link, get_link
 
@@ -40,6 +40,9 @@ Function = Callable[..., list[Floats]]
 
 #: Where a row is evaluated instead when its derivatives at a larger \|η\| are not numbers.
 SAFE = (300.0, 100.0, 50.0, 36.0, 30.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0, 1.0)
+
+#: Rows from which on C code pays (see :func:`bayesglmm.graph.compiled.elementwise_mode`).
+LARGE = 5_000
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,9 @@ def graph_kernel(family: Family, link: Link) -> KernelFactory:
     Returns
     -------
     KernelFactory
-        (y, trials, weights) → BoundKernel. Its ``expected_weight`` is the information of the mean-variance relation,
-        w μ'² / (φ V(μ)), which is the Fisher information for exponential families; where the family states no
-        variance, the observed −d2 where positive, else the squared score.
+        (y, trials, weights) → BoundKernel. Its ``expected_weight`` is w μ'² / (φ V(μ)) for exponential families, where
+        that is the Fisher information; for others it is not known without integrating over y, and the observed −d2
+        stands in where it is positive, else the squared score.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def graph_kernel(family: Family, link: Link) -> KernelFactory:
     def bind(y: Floats, trials: Floats | None, weights: Floats | None) -> BoundKernel:
         inside = weights if family.weighted == "scale" else None
         outside = None if family.weighted == "scale" else weights
-        likelihood = _likelihood(family, link, trials is not None, inside is not None)
+        likelihood = _likelihood(family, link, trials is not None, inside is not None, len(y) > LARGE)
         return GraphKernel(likelihood, np.asarray(y, dtype=float), trials, inside, outside)
 
     return bind
@@ -142,7 +145,7 @@ class GraphKernel:
         return AuxDerivatives(*(weight * parts[:, k] for k in range(3)))
 
     def expected_weight(self, eta: Floats, psi: Floats) -> Floats:
-        """Information in η: of the mean-variance relation, or else the observed one made positive."""
+        """Information in η: Fisher's for exponential families, else the observed one made positive."""
         eta = np.asarray(eta, dtype=float)
         information = self._quasi_information(eta, psi)
         bad = ~(np.isfinite(information) & (information > 0))
@@ -212,36 +215,37 @@ def _continue(
             o[replace] = v[usable & ~np.isfinite(o[rows])]
 
 
-def _likelihood(family: Family, link: Link, trials: bool, weights: bool) -> Likelihood:
+def _likelihood(family: Family, link: Link, trials: bool, weights: bool, large: bool) -> Likelihood:
     """Compiled functions of a family and link, from the cache or made now."""
     auxiliaries = tuple((a.name, a.link) for a in family.auxiliaries)
-    key = (family.distribution, family.links[0], link.name, link.symbolic, auxiliaries, trials, weights)
+    key = (family.distribution, family.links[0], link.name, link.symbolic, auxiliaries, trials, weights, large)
     if key not in _COMPILED:
-        _COMPILED[key] = _compile(family, link, trials, weights)
+        _COMPILED[key] = _compile(family, link, trials, weights, large)
     return _COMPILED[key]
 
 
-def _compile(family: Family, link: Link, trials: bool, weights: bool) -> Likelihood:
+def _compile(family: Family, link: Link, trials: bool, weights: bool, large: bool) -> Likelihood:
     eta, y = pt.dvector("eta"), pt.dvector("y")
     n = pt.dvector("trials") if trials else None
     w = pt.dvector("weights") if weights else None
     psi = [pt.dvector(f"psi_{a.name}") for a in family.auxiliaries]
     aux = {a.name: get_link(a.link).symbolic(pt, p) for a, p in zip(family.auxiliaries, psi)}
-    value = pm.logp(row_distribution(family, link, eta, aux, n, w), y)
+    at = y.astype("int64") if family.categories == "ordered" else y  # a category is an index
+    value = without_checks(pm.logp(row_distribution(family, link, eta, aux, n, w), at))
     chain = [value]
     for _ in range(3):
         chain.append(_derivative(chain[-1], eta))
     inputs = [v for v in (eta, y, n, w, *psi) if v is not None]
-    by_eta = _compiled(inputs, chain)
+    by_eta = _compiled(inputs, chain, large)
     if not psi:
         return Likelihood(family, link, by_eta, None)
-    by_psi = _compiled(inputs, [_derivative(d, p) for p in psi for d in chain[:3]])
+    by_psi = _compiled(inputs, [_derivative(d, p) for p in psi for d in chain[:3]], large)
     return Likelihood(family, link, by_eta, by_psi)
 
 
-def _compiled(inputs: list[Any], outputs: list[Any]) -> Function:
+def _compiled(inputs: list[Any], outputs: list[Any], large: bool) -> Function:
     whole = [pt.broadcast_to(o, inputs[0].shape) for o in outputs]
-    function = compile_quietly(inputs, whole, on_unused_input="ignore")
+    function = compile_quietly(inputs, whole, elementwise_mode(large), on_unused_input="ignore")
 
     def call(*args: Floats) -> list[Floats]:
         with np.errstate(all="ignore"):
