@@ -64,7 +64,7 @@ def test_nothing_is_nan_within_700(case: Exact, link: str, eta: float, psi: floa
     kernel = bound(case, link, y, m, 1.0)
     values = np.full(kernel.n_aux, psi)
     found = [*kernel.derivatives(np.array([eta]), values), kernel.expected_weight(np.array([eta]), values)]
-    found += [a for a in kernel.aux_derivatives(np.array([eta]), values)]
+    found += list(kernel.aux_derivatives(np.array([eta]), values))
     assert not any(np.isnan(a).any() for a in found), (y, eta, psi, found)
     assert found[0][0] < np.inf
     assert found[4][0] >= 0.0
