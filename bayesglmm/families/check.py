@@ -140,6 +140,8 @@ def _check_integer(family: Family, response: ResponseLike, integer: bool) -> Non
         return
     other = _QUASI.get(family.name)
     advice = f" Family {other!r} assumes only the mean and the variance." if other else ""
+    if family.trials and response.trials is None:
+        advice += " Proportions out of known trials are written p(successes, trials)."
     message = (
         f"response {response.name!r} has values that are not whole numbers, and family {family.name!r} takes "
         f"{family.support.words}: {_rows(wrong, response.y)}.{advice}"

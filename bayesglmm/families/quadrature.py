@@ -20,14 +20,14 @@ def _rule() -> tuple[Floats, Floats, Floats]:
     """Nodes s, complements 1 − s and weights on (0, 1): Gauss-Legendre on panels shrinking by 4 towards both ends.
 
     1/V may be peaked at one end (a mean near the edge of its range) or singular at the other (a response on it):
-    in the panels at the very ends s = v⁴, which smooths a singularity of the integrand like that of V = μ^1.5.
+    in the panels at the very ends s = v⁸, which smooths the singularity of the integrand at y = 0 for V = μ^p, p < 2.
     """
     x, w = np.polynomial.legendre.leggauss(_POINTS)
     x, w = 0.5 * (1.0 + x), 0.5 * w
     edges = 0.5 * 4.0 ** np.arange(-_GRADES, 1.0)
     width = np.diff(edges)[:, None]
-    half = np.concatenate([edges[0] * x**4, (edges[:-1, None] + width * x).ravel()])
-    weight = np.concatenate([edges[0] * 4.0 * x**3 * w, (width * w).ravel()])
+    half = np.concatenate([edges[0] * x**8, (edges[:-1, None] + width * x).ravel()])
+    weight = np.concatenate([edges[0] * 8.0 * x**7 * w, (width * w).ravel()])
     return np.concatenate([half, 1.0 - half]), np.concatenate([1.0 - half, half]), np.concatenate([weight, weight])
 
 

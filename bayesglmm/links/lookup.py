@@ -68,8 +68,8 @@ def get_link(link: str | Link, family: HasLinks | None = None) -> Link:
 
     Examples
     --------
-    >>> get_link("logit").mean(np.array([0.0]))
-    array([0.5])
+    >>> float(get_link("logit").mean(0.0))
+    0.5
     """
     found = link if isinstance(link, Link) else _named(link)
     if family is not None and found.name in LINKS and found.name not in family.links:
