@@ -87,7 +87,7 @@ def reason_against(f: dict[str, Any]) -> str | None:
     """Why a reference fit is not compared; None when it is."""
     kind = f["method"]
     if kind.startswith("gee"):
-        return "generalized estimating equations are not a method here"
+        return "compared where estimating equations are tested"
     if kind.endswith("profile"):
         return "the fit is there without the profile intervals; these are compared where intervals are tested"
     if kind == "glmmPQL":
