@@ -47,8 +47,8 @@ PROBLEMS: dict[str, tuple[str, str, str, str | None, dict[str, Any]]] = {
         {"covariance": {"subject": "cs"}},
     ),
 }
-# The PyMC graph's methods are slow, and estimating equations have neither random effects nor a likelihood: both are tested
-# where they are made.
+# Methods on the PyMC graph are slow, and estimating equations have neither random effects nor a likelihood: both are
+# tested where they are made.
 METHODS = ("irls", "ml", "reml", "pql", "mql", "laplace", "agq")
 LIKELIHOOD = {"laplace", "agq", "ml", "reml"}
 
