@@ -148,6 +148,20 @@ class Fit:
 
         return deviance(self.model.problem, self.result)
 
+    @property
+    def quasi_loglik(self) -> float:
+        """Quasi-likelihood −deviance / (2φ)."""
+        from bayesglmm.inference.criteria import quasi_loglik
+
+        return quasi_loglik(self.model.problem, self.result)
+
+    @property
+    def qic(self) -> float:
+        """Quasi-likelihood under the independence model criterion, of a fit by ``irls`` or ``gee``."""
+        from bayesglmm.inference.criteria import qic
+
+        return qic(self.model.problem, self.result)
+
     @cached_property
     def idata(self) -> Any:
         """ArviZ DataTree: ``posterior`` where the method gives a distribution, ``observed_data``, ``fit``."""
@@ -208,6 +222,26 @@ class Fit:
         from bayesglmm.inference.contrasts import wald_test
 
         return wald_test(self.model.problem, self.result, hypothesis, **options)
+
+    def score_test(self, larger: Any, **options: Any) -> Any:
+        """Score test of this fit against a larger :class:`Model` that need not be fitted.
+
+        Parameters
+        ----------
+        larger : Model
+            The same response with more columns.
+        **options
+            For fits by ``gee``: ``small_sample=True``.
+        """
+        from bayesglmm.inference.score import score_test
+
+        return score_test((self.model.problem, self.result), larger.problem, **options)
+
+    def correlation_diagnostics(self) -> pd.Series:
+        """How well the working correlation of a ``gee`` fit describes the clusters."""
+        from bayesglmm.inference.marginal import correlation_diagnostics
+
+        return correlation_diagnostics(self.result)
 
     def posterior_predictive(self, draws: int = 200, seed: int | None = None) -> np.ndarray:
         """Draw replicated responses for the same groups, shape (draws, n)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Mapping
@@ -201,7 +202,15 @@ class Model:
             warnings.warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning, stacklevel=2)
         if status.boundary:
             warnings.warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning, stacklevel=2)
-        return Fit(self, result)
+        return Fit(self._marginal() if chosen.random == "none or one" else self, result)
+
+    def _marginal(self) -> Model:
+        """The same model without random effects: to a marginal method their term only named the clusters."""
+        if not self.design.blocks:
+            return self
+        model = copy.copy(self)
+        model.problem = replace(self.problem, design=replace(self.design, blocks=()), covariance=())
+        return model
 
     def loglik(self, params: Mapping[str, Any], method: str = "laplace", **options: Any) -> float:
         """(Marginal) log-likelihood at given parameters, with all constants.

@@ -123,7 +123,8 @@ class Result:
     options : mapping
         The options the method ran with (nodes, scale, cov, seed, ...).
     extras : mapping
-        Method-specific values (quasi_loglik, qic, working correlation, per-cluster diagnostics ...).
+        Method-specific values (quasi_loglik, qic, working correlation, per-cluster diagnostics ...); ``facts``
+        (name → text) are printed at the head of the summary.
     """
 
     method: str

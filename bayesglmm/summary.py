@@ -54,8 +54,9 @@ def _facts(fit: Fit) -> str:
         ("Rows", f"{fit.nobs}{dropped}" + (f"; groups: {groups}" if groups else "")),
     ]
     lines += [(name.capitalize(), column) for name, column in model.inputs.items()]
-    if model.design.blocks:
+    if model.design.blocks or fit.estimand == "marginal":
         lines.append(("Estimand", ESTIMAND[fit.estimand]))
+    lines += [(name, text) for name, text in fit.result.extras.get("facts", {}).items()]
     if fit.result.loglik is not None:
         lines.append(("Log-lik", f"{fit.loglik:.4f}   AIC {fit.aic:.2f}   BIC {fit.bic:.2f}"))
     if fit.dispersion is not None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.diagnose.cluster_influence import cluster_influence
 from bayesglmm.diagnose.residuals import leverage_of, residuals, standardised
 from bayesglmm.errors import MethodError
 from bayesglmm.problem import Problem
@@ -23,7 +24,8 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
     problem : Problem
         No random terms.
     result : Result
-        An ``irls`` fit.
+        An ``irls`` fit. For a ``gee`` fit the table has one row per cluster
+        (:func:`~bayesglmm.diagnose.cluster_influence.cluster_influence`).
 
     Returns
     -------
@@ -51,6 +53,8 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
     the working residual (the exact first Newton step), where R's step from the deviance residual; for a linear model
     both are the exact leave-one-out change.
     """
+    if "marginal" in result.extras:
+        return cluster_influence(problem, result)
     if problem.design.blocks:
         raise MethodError("influence is for models without random effects; this one has random terms.")
     h, factor = leverage_of(problem, result)

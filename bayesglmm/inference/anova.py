@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
+from bayesglmm.inference.marginal import marginal_anova
 from bayesglmm.inference.outcome import tail_probability
 from bayesglmm.inference.score import check_nested, quasi_score_statistic, score_test
 from bayesglmm.inference.terms import Refit, TermColumns, model_terms, refit, with_columns
@@ -48,12 +49,19 @@ def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.D
     ------
     MethodError
         Models that are not nested or not comparable, an unknown test, or a likelihood test of a quasi-likelihood fit.
+
+    Notes
+    -----
+    Fits by ``gee`` have no deviance to compare: they get generalized Wald tests with their own covariance (or, with
+    ``test="score"``, generalized score tests), and the terms of one fit are tested within it.
     """
     if not fits:
         raise MethodError("anova needs at least one fit.")
     if test is not None and test not in TESTS:
         raise MethodError(f"unknown test {test!r}; known tests: {', '.join(TESTS)}.")
     pairs = tuple(_pair(fit) for fit in fits)
+    if any("marginal" in result.extras for _, result in pairs):
+        return marginal_anova(pairs, test)
     if len(pairs) > 1:
         return compare_fits(pairs, test)
     problem, result = pairs[0]

@@ -99,6 +99,8 @@ def qic(problem: Problem, result: Result) -> float:
     """
     if problem.design.blocks and result.method not in ("irls", "gee"):
         raise MethodError("QIC is for marginal models without random effects.")
+    if "qic" in result.extras:
+        return float(result.extras["qic"])
     factor = factor_at(problem, result.eta, result.psi)
     robust = result.cov_beta
     if result.options.get("cov", "model") == "model":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
+from bayesglmm.inference.marginal import generalized_score_test
 from bayesglmm.inference.outcome import Outcome, outcome
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -55,7 +56,7 @@ def quasi_score_statistic(problem: Problem, X: Floats, eta: Floats, psi: Floats)
     return float(U @ factor_at(larger, eta, psi).solve(U))
 
 
-def score_test(small: Pair, full: Problem) -> Outcome:
+def score_test(small: Pair, full: Problem, *, small_sample: bool = False) -> Outcome:
     """(Quasi-)score test of a fit against a larger model that need not be fitted.
 
     Parameters
@@ -64,18 +65,22 @@ def score_test(small: Pair, full: Problem) -> Outcome:
         The restricted fit.
     full : Problem
         The larger model of the same response.
+    small_sample : bool
+        For a fit by ``gee``: allow for few clusters.
 
     Returns
     -------
     Outcome
         Rao's statistic U'(X'WX)⁻¹U/φ, on χ² with as many degrees of freedom as the larger model has more columns; φ is
-        the restricted fit's.
+        the restricted fit's. For a fit by ``gee`` the generalized score test with its working correlation.
 
     Notes
     -----
     Rao (1948), Proc. Camb. Phil. Soc. 44, 50-57; for quasi-likelihood McCullagh (1983), Annals of Statistics 11, 59-67.
     """
     problem, result = small
+    if "marginal" in result.extras:
+        return generalized_score_test(small, full, small_sample=small_sample)
     check_nested(problem, full)
     df = len(full.design.columns) - len(problem.design.columns)
     if df <= 0:

@@ -145,7 +145,15 @@ def fit_gee(
     )
     solved = solve_equations(equations, first.scored.beta if begin is None else begin, **limits)
     marginal = Marginal(equations, solved, parts_at(equations, solved.point))
-    options = {"corr": correlation.name, "cov": cov, "scale": scale, "df": df, "convention": convention, "m": m}
+    options = {
+        "groups": problem.design.blocks[0].group if problem.design.blocks else "given values",
+        "corr": correlation.name,
+        "cov": cov,
+        "scale": scale,
+        "df": df,
+        "convention": convention,
+        "m": m,
+    }
     return _result(problem, marginal, first, options)
 
 
@@ -237,6 +245,7 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         **criteria(equations, point, robust, independent),
         "marginal": marginal,
     }
+    extras["facts"] = _facts(problem, extras, options)
     if np.isfinite(df):
         extras["df"] = float(df)
     return Result(
@@ -255,6 +264,22 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         options=options,
         extras=extras,
     )
+
+
+def _facts(problem: Problem, extras: dict[str, Any], options: dict[str, Any]) -> dict[str, str]:
+    """What a summary shows beside the coefficients."""
+    low, high = extras["cluster_sizes"]
+    rows = f"{low}" if low == high else f"{low} to {high}"
+    named = f" of {problem.design.blocks[0].group}" if problem.design.blocks else ""
+    shown = [f"{name} {value:.4f}" for name, value in extras["alpha"].items()]
+    more = f", ... ({len(shown)} in all)" if len(shown) > 3 else ""
+    reference = f", t with {extras['df']:g} df" if "df" in extras else ""
+    return {
+        "Clusters": f"{extras['clusters']}{named}, {rows} rows each",
+        "Working": ": ".join([options["corr"], *[", ".join(shown[:3]) + more for _ in shown[:1]]]),
+        "Std errors": options["cov"] + reference,
+        "Criteria": ", ".join(f"{k.upper()} {extras[k]:.2f}" for k in ("qic", "qicu", "cic") if k in extras),
+    }
 
 
 def _independence(equations: Equations) -> WorkingCorrelation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ Floats = NDArray[np.float64]
 
 #: Rows per block: a block of 50 columns stays in a core's cache.
 BLOCK_ROWS = 8192
+#: From how many rows on starting values come from a sample: every SAMPLE_STEP-th row, and at least so many a column.
+MANY_ROWS, SAMPLE_STEP, SAMPLE_ROWS_PER_COLUMN = 200_000, 32, 200
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,14 @@ class RowSource:
         Names of the columns.
     n : int or None
         Number of rows, where it is known before the first pass.
+    sample : callable or None
+        () → a source of evenly spaced rows, where there are so many that starting values are better found on a few.
     """
 
     blocks: Callable[[], Iterator[Rows]]
     columns: tuple[str, ...]
     n: int | None = None
+    sample: Callable[[], RowSource] | None = None
 
 
 def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
@@ -67,15 +73,23 @@ def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
     size : int
         Rows per block.
     """
+    n, p = problem.design.X.shape
+    step = min(n // (SAMPLE_ROWS_PER_COLUMN * max(p, 1)), SAMPLE_STEP)
+    sample = partial(_strided_rows, problem, size, step) if n >= MANY_ROWS and step > 3 else None
+    return _strided_rows(problem, size, 1, sample)
+
+
+def _strided_rows(problem: Problem, size: int, step: int, sample: Callable[[], RowSource] | None = None) -> RowSource:
+    """Every step-th row, in blocks."""
     d, r = problem.design, problem.response
 
     def blocks() -> Iterator[Rows]:
-        for start in range(0, d.nobs, size):
-            part = slice(start, start + size)
+        for start in range(0, d.nobs, size * step):
+            part = slice(start, start + size * step, step)
             y = r.y[part]
             w = np.ones(len(y)) if d.weights is None else d.weights[part]
             if r.trials is not None:
                 y, w = y / r.trials[part], w * r.trials[part]
             yield Rows(d.X[part], y, w, d.offset[part])
 
-    return RowSource(blocks, d.columns, d.nobs)
+    return RowSource(blocks, d.columns, -(-d.nobs // step), sample)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,8 @@ def score_equations(
     ConvergenceError
         No admissible starting point, or X'WX not positive definite.
     """
+    if start is None and source.sample is not None:
+        start = _sample_start(source.sample(), family, link, aux, max_iterations)
     small = source.n is not None and source.n * len(source.columns) ** 2 < SMALL
     first = _first_point(source, family, link, aux, start, qr=small if qr is None else qr)
     beta, sums, evaluations, use_qr = first.beta, first.sums, first.evaluations, first.qr and adjust is None
@@ -147,6 +149,15 @@ def score_equations(
     if not converged and not whole:
         message = f"{message}; steps are being cut at the edge of the link's domain"
     return Scored(beta, sums, factor, iteration, evaluations, decrement, converged, message)
+
+
+def _sample_start(sample: RowSource, family: Family, link: Link, aux: Aux, max_iterations: int) -> Floats | None:
+    """Coefficients of a sample of the rows: with many rows they save most of the passes over all of them."""
+    try:
+        found = score_equations(sample, family, link, aux, max_iterations=max_iterations, tolerance=1e-3)
+    except ConvergenceError:
+        return None
+    return found.beta if found.converged else None
 
 
 @dataclass(frozen=True)
@@ -202,31 +213,36 @@ class _First:
 
 
 def _first_point(source: RowSource, family: Family, link: Link, aux: Aux, start: Floats | None, qr: bool) -> _First:
-    """First admissible β: the given one, the first iterate, or a point found inside the domain.
+    """First admissible β: the given one, else the first iterate, else a point found inside the domain.
 
     Decides on the way whether the normal equations are well conditioned enough.
     """
     evaluations = 0
-    candidates: list[Floats] = []
-    if start is None:
+
+    def candidates() -> Iterator[tuple[Floats, int]]:
+        nonlocal evaluations, qr
+        if start is not None:
+            yield np.asarray(start, dtype=float), 0
         opening = sweep(source, family, link, aux, qr=qr)
-        evaluations, factor = 1, factorise(opening)
+        factor = factorise(opening)
+        evaluations += 1
         if not qr and (factor is None or factor.condition > GRAM_CONDITION):
             qr = True
-            opening = sweep(source, family, link, aux, qr=qr)
-            evaluations, factor = 2, factorise(opening)
+            factor, evaluations = factorise(sweep(source, family, link, aux, qr=qr)), evaluations + 1
         if factor is not None:
-            candidates.append(factor.step(opening.score))
-    else:
-        candidates.append(np.asarray(start, dtype=float))
-    for attempt in range(2):
-        for beta in candidates:
-            sums = sweep(source, family, link, aux, beta, qr=qr)
-            evaluations += 1
-            if sums.inside and np.isfinite(sums.deviance):
-                return _First(beta, sums, evaluations, qr, int(start is None))
-        if attempt == 0:
-            candidates = feasible_points(source, family, link, aux)
+            yield factor.step(opening.score), 1
+        for beta in feasible_points(source, family, link, aux):
+            yield beta, 1
+
+    for beta, solved in candidates():
+        sums = sweep(source, family, link, aux, beta, qr=qr)
+        evaluations += 1
+        if sums.inside and np.isfinite(sums.deviance):
+            factor = factorise(sums)
+            if not qr and (factor is None or factor.condition > GRAM_CONDITION):
+                qr = True
+                sums, evaluations = sweep(source, family, link, aux, beta, qr=qr), evaluations + 1
+            return _First(beta, sums, evaluations, qr, solved)
     raise ConvergenceError(
         f"no coefficients were found at which every mean is inside its range under the {link.name} link. "
         "Choose another link or give starting values (start=)."

@@ -17,7 +17,7 @@ from scipy import linalg
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 from bayesglmm.scores.rows import Rows, RowSource
-from bayesglmm.scores.working import Aux, deviance_terms, inside_domain, pearson_terms, working_quantities
+from bayesglmm.scores.working import Aux, deviance_terms, inside_domain, working_quantities
 
 Floats = NDArray[np.float64]
 
@@ -117,24 +117,33 @@ def block_sums(
         residual = residual + eta - rows.offset
         score = work.weight * residual
     root = np.sqrt(work.weight)
-    B = np.multiply(rows.X, root[:, None], out=None if buffer is None else buffer[: len(root)])
+    m, p = rows.X.shape
+    B = np.einsum("ij,i->ij", rows.X, root, out=np.empty((m, p)) if buffer is None else buffer[:m])
     gram = triangle = None
     if qr:
         triangle = upper_triangle(np.column_stack([B, root * residual]))
     else:
-        gram = B.T @ B
+        gram = cross_product(B)
     deviance = float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum())
     return Sums(
-        n=len(root),
+        n=m,
         deviance=deviance,
         objective=deviance,
-        pearson=float(pearson_terms(family, work.mu, rows.y, rows.w, aux).sum()),
+        pearson=float(work.score @ work.residual),
         eta_norm=float(work.weight @ np.square(eta)),
         inside=inside_domain(family, link, eta, rows.y, work),
         gram=gram,
         triangle=triangle,
         score=rows.X.T @ score,
     )
+
+
+def cross_product(B: Floats) -> Floats:
+    """B'B by the symmetric rank-k update of BLAS (half the work of a product), shape (p, p)."""
+    if B.shape[1] == 0:
+        return np.zeros((0, 0))
+    upper = linalg.blas.dsyrk(1.0, B.T)
+    return upper + np.triu(upper, 1).T
 
 
 def sweep(
@@ -159,7 +168,7 @@ def sweep(
     buffer = np.empty((0, len(source.columns)))
     for rows in source.blocks():
         if len(buffer) < len(rows.y):
-            buffer = np.empty(rows.X.shape)
+            buffer = np.empty((len(rows.y), len(source.columns)))
         with np.errstate(all="ignore"):
             eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
         part = block_sums(

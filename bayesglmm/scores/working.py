@@ -78,28 +78,39 @@ def working_quantities(family: Family, link: Link, eta: Floats, y: Floats, w: Fl
     """
     with np.errstate(all="ignore"):
         mu = link.mean(eta)
-        slope = link.slope(eta)
+        slope = mu if link.slope is link.mean else link.slope(eta)
         variance = _variance(family, mu, aux)
+        gap = y - mu
         ratio = slope / variance
-        weight = w * slope * ratio
-        residual = (y - mu) / slope
-        score = w * (y - mu) * ratio
-        ok = np.isfinite(weight) & np.isfinite(residual) & np.isfinite(score) & (variance > 0)
-    if not ok.all():
-        weight, residual, score = (np.where(ok, a, 0.0) for a in (weight, residual, score))
+        ratio *= w
+        weight = slope * ratio
+        residual = gap / slope
+        score = gap * ratio
+        if not np.isfinite(score @ residual + weight.sum()):  # some row is not finite, or has no variance
+            ok = np.isfinite(weight) & np.isfinite(residual) & np.isfinite(score) & (variance > 0)
+            weight, residual, score = (np.where(ok, a, 0.0) for a in (weight, residual, score))
     return Working(mu, slope, variance, weight, residual, score)
 
 
 def _variance(family: Family, mu: Floats, aux: Aux) -> Floats:
     """V(μ) inside the mean's open range and 0 elsewhere; the family's function is never asked outside it."""
+    if _between(mu, family.mean_range):
+        return family.variance(mu, aux)
     low, high = family.mean_range
     inner = (mu > low) & (mu < high)
-    if inner.all():
-        return family.variance(mu, aux)
     variance = np.zeros_like(mu)
     if inner.any():
         variance[inner] = family.variance(mu[inner], aux)
     return variance
+
+
+def _between(values: Floats, ends: tuple[float, float]) -> bool:
+    """Whether all values lie inside an open interval; never for a value that is not a number."""
+    low, high = ends
+    if len(values) == 0:
+        return True
+    above = values.min() > low if np.isfinite(low) else not np.isnan(values.min())
+    return bool(above and (values.max() < high if np.isfinite(high) else np.isfinite(values.max())))
 
 
 def working_weights(family: Family, link: Link, eta: Floats, w: Floats, aux: Aux = ()) -> Floats:
@@ -123,6 +134,8 @@ def inside_domain(family: Family, link: Link, eta: Floats, y: Floats, work: Work
     work : Working
         Means and variances at `eta`.
     """
+    if _between(work.mu, family.mean_range) and _between(eta, link.domain) and work.variance.min(initial=1.0) > 0:
+        return True
     low, high = family.mean_range
     mu = work.mu
     inner = (eta >= link.domain[0]) & (eta <= link.domain[1]) & (mu > low) & (mu < high) & (work.variance > 0)
@@ -140,6 +153,8 @@ def deviance_terms(family: Family, mu: Floats, y: Floats, w: Floats, aux: Aux = 
     """Deviance contributions w d(y, μ) ≥ 0, shape (n,)."""
     low, high = family.mean_range
     with np.errstate(all="ignore"):
+        if _between(mu, family.mean_range):
+            return w * family.unit_deviance(y, mu, aux)
         inside = (mu >= low) & (mu <= high)
         if inside.all():
             return w * family.unit_deviance(y, mu, aux)
