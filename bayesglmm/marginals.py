@@ -139,22 +139,13 @@ def _random_terms(problem: Problem, result: Result, posterior: Posterior) -> Ite
         scales = [columns[0] for term in names.scale_columns(block, covariance) for columns in term]
         for name in scales:
             j = block.columns.index(name)
-            label = f"{block.group}.sd" if len(scales) == 1 else f"{block.group}.sd[{name}]"
+            label = names.sd_label(block, j, len(scales))
             yield _marginal(label, "sd", sd[j], error(j, j), None if draws is None else draws[..., j], LOG)
         draws = posterior.get(names.corr_variable(block.group))
-        for i, j in _pairs(covariance):
-            label = f"{block.group}.corr[{block.columns[i]}, {block.columns[j]}]"
+        for i, j in names.correlated_pairs(covariance):
+            label = names.corr_label(block, i, j)
             sample = None if draws is None else draws[..., i, j]
             yield _marginal(label, "corr", corr[i, j], error(i, j), sample, FISHER)
-
-
-def _pairs(covariance: BlockCovariance) -> Iterator[tuple[int, int]]:
-    """Pairs of columns whose correlations are the model's parameters (one pair where one number rules all)."""
-    for term, form in zip(covariance.terms, covariance.forms):
-        pairs = [(i, j) for i in range(term.start, term.stop) for j in range(term.start, i)]
-        kinds = [c.kind for c in form.coordinates(term.size)]
-        if kinds.count("scale") < len(kinds):
-            yield from pairs[: 1 if "interval" in kinds else None]
 
 
 def _standard_error(result: Result, covariance: BlockCovariance, where: slice, i: int, j: int) -> float:

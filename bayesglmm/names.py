@@ -23,6 +23,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bayesglmm.covariance import BlockCovariance
     from bayesglmm.design.types import RandomBlock
 
@@ -101,3 +103,22 @@ def scale_columns(block: RandomBlock, cov: BlockCovariance) -> tuple[tuple[tuple
         shared = sum(c.kind == "scale" for c in form.coordinates(term.size)) == 1
         out.append((columns,) if shared else tuple((c,) for c in columns))
     return tuple(out)
+
+
+def correlated_pairs(cov: BlockCovariance) -> Iterator[tuple[int, int]]:
+    """Pairs of columns whose correlations are the model's parameters (one pair where one number rules all)."""
+    for term, form in zip(cov.terms, cov.forms):
+        pairs = [(i, j) for i in range(term.start, term.stop) for j in range(term.start, i)]
+        kinds = [c.kind for c in form.coordinates(term.size)]
+        if kinds.count("scale") < len(kinds):
+            yield from pairs[: 1 if "interval" in kinds else None]
+
+
+def sd_label(block: RandomBlock, column: int, count: int) -> str:
+    """An sd as one parameter: ``"herd.sd"``, or ``"Subject.sd[Days]"`` where the group has several (`count`)."""
+    return f"{block.group}.sd" if count == 1 else f"{block.group}.sd[{block.columns[column]}]"
+
+
+def corr_label(block: RandomBlock, i: int, j: int) -> str:
+    """A correlation as one parameter: ``"Subject.corr[Days, Intercept]"``."""
+    return f"{block.group}.corr[{block.columns[i]}, {block.columns[j]}]"

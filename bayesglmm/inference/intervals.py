@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bayesglmm.errors import MethodError
+from bayesglmm.inference import mixed_profile
 from bayesglmm.inference.contrasts import reference_df
 from bayesglmm.inference.profile import profile_interval
 from bayesglmm.problem import Problem
@@ -28,7 +29,7 @@ def confint(
     reference: str | None = None,
     simultaneous: str | None = None,
 ) -> pd.DataFrame:
-    """Confidence intervals of the coefficients.
+    """Confidence intervals of the coefficients, and by profile likelihood of every parameter of a mixed model.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def confint(
     level : float
         Coverage.
     parameters : list of str, optional
-        Some of the coefficients; all when left out.
+        Some of the coefficients (for a profile of ``"laplace"``, ``"agq"``, ``"ml"``: or ``"herd.sd"`` and the like);
+        all when left out.
     reference : {"chi2", "F"}, optional
         Cut-off of the profile deviance where φ is estimated: χ²(1) as in R's ``confint`` (the default), or F(1, df).
     simultaneous : {"scheffe", "bonferroni"}, optional
@@ -54,10 +56,12 @@ def confint(
     Raises
     ------
     MethodError
-        An unknown method or coefficient, or a profile of a model with random effects.
+        An unknown method or parameter, or a profile of a fit that maximises no likelihood.
     """
     if not 0.0 < level < 1.0:
         raise MethodError(f"level is {level}; a number between 0 and 1 is expected.")
+    if method == "profile" and result.method in mixed_profile.METHODS:
+        return mixed_profile.profile_table(problem, result, level, parameters, reference)
     names = list(problem.design.columns) if parameters is None else [str(v) for v in np.atleast_1d(parameters)]
     unknown = [v for v in names if v not in problem.design.columns]
     if unknown:

@@ -33,11 +33,18 @@ class Profile:
         no means inside their range.
     estimate, se : float
         Where the profile is zero, and its unit of length.
+    low, high : float
+        The parameter's range.
+    tolerance : float
+        To what part of `se` an end is found.
     """
 
     at: Callable[[float], float]
     estimate: float
     se: float
+    low: float = -np.inf
+    high: float = np.inf
+    tolerance: float = 1e-10
 
 
 def profile(problem: Problem, result: Result, coefficient: int) -> Profile:
@@ -56,7 +63,10 @@ def profile(problem: Problem, result: Result, coefficient: int) -> Profile:
         A model with random effects, or a fit by adjusted score equations.
     """
     if problem.design.blocks:
-        raise MethodError("profile intervals here are for models without random effects; use method='wald'.")
+        raise MethodError(
+            f"a fit by {result.method!r} maximises no marginal likelihood to profile: use method='wald', or fit by "
+            "'laplace', 'agq' or 'ml' with priors='flat'."
+        )
     if result.options.get("penalty"):
         raise MethodError("adjusted score equations maximise no likelihood to profile; use method='wald'.")
     j, d = coefficient, problem.design
@@ -110,21 +120,26 @@ def profile_interval(
     df = result.df_resid if reference == "F" and result.use_t else np.inf
     cut = float(np.sqrt(stats.f.ppf(level, 1, df) if np.isfinite(df) else stats.chi2.ppf(level, 1)))
     curve = profile(problem, result, coefficient)
-    return _end(curve, cut, -1.0), _end(curve, cut, 1.0)
+    return profile_end(curve, cut, -1.0), profile_end(curve, cut, 1.0)
 
 
-def _end(curve: Profile, cut: float, sign: float) -> float:
-    """The value on one side at which the signed root reaches the cut-off."""
+def profile_end(curve: Profile, cut: float, sign: float) -> float:
+    """The value on one side at which the signed root reaches the cut-off; the range's end if it does not before."""
+    farthest = (curve.high - curve.estimate) if sign > 0 else (curve.estimate - curve.low)
+    if farthest <= 0.0:
+        return curve.estimate
 
     def gap(distance: float) -> float:
         return curve.at(curve.estimate + sign * distance) - cut
 
-    inner, outer = 0.0, cut * curve.se
+    inner, outer = 0.0, min(cut * curve.se, farthest)
     for _ in range(_MAX_EXPANSIONS):
         high = gap(outer)
         if high >= 0.0:
             break
-        inner, outer = outer, 2.0 * outer
+        if outer == farthest:
+            return curve.high if sign > 0 else curve.low
+        inner, outer = outer, min(2.0 * outer, farthest)
     else:
         return sign * float("inf")
     while not np.isfinite(high):  # beyond the domain: come back until the profile exists
@@ -136,5 +151,5 @@ def _end(curve: Profile, cut: float, sign: float) -> float:
             outer, high = middle, high_middle
         if outer - inner < 1e-12 * curve.se:
             return curve.estimate + sign * inner
-    distance = optimize.toms748(gap, inner, outer, xtol=1e-10 * curve.se, rtol=1e-13)
+    distance = optimize.toms748(gap, inner, outer, xtol=curve.tolerance * curve.se, rtol=1e-13)
     return float(curve.estimate + sign * distance)
