@@ -1,156 +1,177 @@
-"""NUTS on the PyMC graph, and its diagnostics."""
+"""Draws from the posterior of the whole graph, by NUTS."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import pymc as pm
 from numpy.typing import NDArray
 
-from bayesglmm import names
-from bayesglmm.covariance import BlockCovariance
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
-from bayesglmm.links import get_link
+from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws
 
 Floats = NDArray[np.float64]
 
-#: Samplers that ``pm.sample`` can hand the graph to.
-SAMPLERS = ("pymc", "nutpie", "numpyro", "blackjax")
+#: (fraction done, what is going on) → None
+Progress = Callable[[float, str], None]
+
+#: Sampler statistics as ArviZ calls them ← as samplers do.
+_STATS = {
+    "diverging": ("diverging",),
+    "energy": ("energy",),
+    "lp": ("lp", "logp"),
+    "n_steps": ("n_steps",),
+    "tree_depth": ("tree_depth", "depth"),
+    "step_size": ("step_size",),
+    "acceptance_rate": ("acceptance_rate", "mean_tree_accept"),
+}
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """Draws and how far to trust them.
-
-    Parameters
-    ----------
-    draws : Draws
-        The posterior draws.
-    r_hat : float
-        Worst rank-normalised split R-hat over parameters and random effects.
-    ess : float
-        Smallest bulk effective sample size over the same.
-    divergences : int
-        Divergent transitions after tuning.
-    """
+class Sampled(NamedTuple):
+    """Draws, and every scalar parameter by name (shape (chains, draws)) for the diagnostics."""
 
     draws: Draws
-    r_hat: float
-    ess: float
-    divergences: int
+    parameters: dict[str, Floats]
 
 
-def sample_posterior(
-    problem: Problem,
-    *,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int | None,
-    sampler: str,
-    target_accept: float,
-) -> Sampled:
-    """Sample the posterior of a problem by NUTS.
+class Plan(NamedTuple):
+    """What a sampler is asked for."""
+
+    draws: int
+    tune: int
+    chains: int
+    seed: int
+    target_accept: float
+    progress: Progress | bool | None
+
+
+def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
+    """Sample the full posterior.
 
     Parameters
     ----------
     problem : Problem
-        The model; its graph is :func:`bayesglmm.graph.build_model`.
-    draws, tune, chains : int
-        Kept and discarded draws per chain, and number of chains.
-    cores : int or None
-        Processes; as many as there are processors (at most one a chain) when None.
-    seed : int or None
-        Seed; the same seed and sampler give the same draws.
+        The model.
     sampler : str
-        One of :data:`SAMPLERS`.
-    target_accept : float
-        Acceptance rate aimed at while tuning.
+        A name of `SAMPLERS`.
+    plan : Plan
+        How much of it.
 
     Raises
     ------
     MethodError
-        A sampler that is unknown or not installed.
+        An unknown sampler, or one that is not installed.
+    ConvergenceError
+        No starting point with a finite density.
     """
-    import pymc as pm
-
     if sampler not in SAMPLERS:
-        raise MethodError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}.")
+        raise MethodError(f"unknown sampler {sampler!r}. Known samplers: {', '.join(SAMPLERS)}.")
     model = build_model(problem)
-    processes = min(chains, os.cpu_count() or 1) if cores is None else cores
-    try:
-        with model:
-            tree = pm.sample(
-                draws=draws,
-                tune=tune,
-                chains=chains,
-                cores=processes,
-                random_seed=seed,
-                nuts_sampler=sampler,
-                nuts={"target_accept": target_accept},
-                compute_convergence_checks=False,
-                quiet=True,
-            )
-    except ImportError as missing:
-        raise MethodError(
-            f"the sampler {sampler!r} is not installed ({missing.name}): pip install {sampler}."
-        ) from None
-    r_hat, ess = _diagnostics(problem, tree)
-    divergences = int(tree["sample_stats"]["diverging"].sum())
-    return Sampled(_draws(problem, tree), r_hat, ess, divergences)
+    wanted = variable_names(problem)
+    with warnings.catch_warnings():
+        # Remarks on the machine and on compiled code; what matters about the draws is in the status.
+        warnings.simplefilter("ignore")
+        try:
+            tree = SAMPLERS[sampler](model, wanted, plan)
+        except ImportError as error:
+            raise MethodError(f"sampler={sampler!r} is not installed ({error}).") from None
+        except (pm.exceptions.SamplingError, RuntimeError) as error:
+            raise ConvergenceError(f"{sampler} could not sample: {str(error).splitlines()[0]}") from error
+    posterior, stats = tree["posterior"], tree["sample_stats"]
+
+    def get(name: str) -> Floats:
+        return np.asarray(posterior[name].values)
+
+    shape = (plan.chains, plan.draws)
+    values = to_values(problem, get, shape)
+    found = {
+        ours: np.asarray(stats[theirs].values)
+        for ours, options in _STATS.items()
+        for theirs in options
+        if theirs in stats
+    }
+    draws = Draws(values.beta, values.theta, values.psi, values.effects, independent=False, stats=found)
+    return Sampled(draws, scalar_parameters(problem, get))
 
 
-def _reported(problem: Problem) -> list[str]:
-    """Variables of the graph that are parameters or random effects (not their standardised twins)."""
-    groups = [b.group for b in problem.design.blocks]
-    own = [names.COEFFICIENTS] if problem.design.columns else []
-    own += [f(g) for g in groups for f in (names.sd_variable, names.group_variable)]
-    return own + [a.name for a in problem.family.auxiliaries]
+def _nutpie(model: pm.Model, wanted: list[str], plan: Plan) -> Any:
+    import nutpie
 
+    compiled = nutpie.compile_pymc_model(model, var_names=wanted)
+    started = time.perf_counter()
+    hook = plan.progress
 
-def _diagnostics(problem: Problem, tree: Any) -> tuple[float, float]:
-    from arviz_stats import ess, rhat
+    def report(chains: list[Any]) -> None:
+        total = sum(c.total_draws for c in chains)
+        done = sum(c.finished_draws for c in chains)
+        divergences = sum(c.divergences for c in chains)
+        assert callable(hook)
+        hook(done / total if total else 0.0, _words(done, total, divergences, time.perf_counter() - started))
 
-    chosen = tree["posterior"].to_dataset()[_reported(problem)]
-    worst = max(float(v.max()) for v in rhat(chosen).data_vars.values()) if chosen.sizes["chain"] > 1 else np.nan
-    smallest = min(float(v.min()) for v in ess(chosen, method="bulk").data_vars.values())
-    return worst, smallest
-
-
-def _draws(problem: Problem, tree: Any) -> Draws:
-    posterior = tree["posterior"]
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
-    beta = posterior[names.COEFFICIENTS].values if problem.design.columns else np.empty((*shape, 0))
-    theta = [
-        _theta(covariance, posterior, block.group)
-        for block, covariance in zip(problem.design.blocks, problem.covariance)
-    ]
-    psi = [np.asarray(get_link(a.link).eta(posterior[a.name].values)) for a in problem.family.auxiliaries]
-    effects = tuple(posterior[names.group_variable(b.group)].values for b in problem.design.blocks)
-    stats = {k: tree["sample_stats"][k].values for k in ("lp", "diverging", "energy") if k in tree["sample_stats"]}
-    return Draws(
-        beta,
-        np.concatenate([*theta, np.empty((*shape, 0))], axis=-1),
-        np.stack(psi, axis=-1) if psi else np.empty((*shape, 0)),
-        effects,
-        independent=False,
-        stats=stats,
+    return nutpie.sample(
+        compiled,
+        draws=plan.draws,
+        tune=plan.tune,
+        chains=plan.chains,
+        cores=min(plan.chains, os.cpu_count() or 1),
+        seed=plan.seed,
+        target_accept=plan.target_accept,
+        save_warmup=False,
+        progress_bar=plan.progress is True,
+        progress_callback=report if callable(hook) else None,
     )
 
 
-def _theta(covariance: BlockCovariance, posterior: Any, group: str) -> Floats:
-    """Natural covariance parameters of every draw, from its sds and correlations."""
-    sd = posterior[names.sd_variable(group)].values
-    flat = sd.reshape(-1, sd.shape[-1])
-    if names.has_correlation(covariance):
-        corr = posterior[names.corr_variable(group)].values.reshape(len(flat), *2 * (sd.shape[-1],))
-    else:
-        corr = np.broadcast_to(np.eye(sd.shape[-1]), (len(flat), sd.shape[-1], sd.shape[-1]))
-    theta = np.stack([covariance.from_sd_corr(s, c) for s, c in zip(flat, corr)])
-    return theta.reshape(*sd.shape[:2], -1)
+def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
+    def sample(model: pm.Model, wanted: list[str], plan: Plan) -> Any:
+        started, done, divergences = time.perf_counter(), 0, 0
+        total = plan.chains * (plan.draws + plan.tune)
+
+        def report(trace: Any, draw: Any) -> None:
+            nonlocal done, divergences
+            done += 1
+            divergences += any(s.get("diverging", False) for s in draw.stats) and not draw.tuning
+            if done % 50 == 0 and callable(plan.progress):
+                plan.progress(done / total, _words(done, total, divergences, time.perf_counter() - started))
+
+        own = name == "pymc"
+        return pm.sample(
+            plan.draws,
+            tune=plan.tune,
+            chains=plan.chains,
+            cores=min(plan.chains, os.cpu_count() or 1),
+            random_seed=plan.seed,
+            target_accept=plan.target_accept,
+            nuts_sampler=name,
+            var_names=wanted,
+            model=model,
+            quiet=plan.progress is not True,
+            progressbar=plan.progress is True,
+            compute_convergence_checks=False,
+            callback=report if own and callable(plan.progress) else None,
+        )
+
+    return sample
+
+
+def _words(done: int, total: int, divergences: int, seconds: float) -> str:
+    left = seconds * (total - done) / done if done else float("nan")
+    ending = "" if not done else f", about {left:.0f} s left"
+    return f"{done} of {total} draws, {divergences} divergences{ending}"
+
+
+#: Samplers by name: (model, names of the variables to keep, plan) → DataTree.
+SAMPLERS: Mapping[str, Callable[[pm.Model, list[str], Plan], Any]] = {
+    "nutpie": _nutpie,
+    "pymc": _through_pymc("pymc"),
+    "numpyro": _through_pymc("numpyro"),
+    "blackjax": _through_pymc("blackjax"),
+}
