@@ -71,7 +71,8 @@ def predict(
 def _linear(problem: Problem, result: Result, design: Design, level: str) -> tuple[Floats, Floats]:
     """Estimate and variance on the linear-predictor scale (for ``"marginal"``: the link of the averaged mean)."""
     eta = design.X @ result.beta + design.offset
-    if level == "population" or not design.blocks or result.estimand == "marginal":
+    averaged_already = level == "marginal" and result.estimand == "marginal"
+    if level == "population" or not result.effects or averaged_already:
         return eta, np.einsum("ij,jk,ik->i", design.X, result.cov_beta, design.X)
     if level == "marginal":
         return _marginal_linear(problem, result, design, eta)
