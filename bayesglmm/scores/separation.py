@@ -18,7 +18,7 @@ from scipy import sparse
 
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
-from bayesglmm.scores.rows import RowSource
+from bayesglmm.scores.rows import Rows, RowSource
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -64,16 +64,30 @@ class Separation:
         )
 
 
+def _limits(family: Family, link: Link) -> list[float]:
+    """The linear predictor at each finite end of the mean's range."""
+    with np.errstate(all="ignore"):
+        return [float(link.eta(np.array([end]))[0]) for end in family.mean_range if np.isfinite(end)]
+
+
 def outward(family: Family, link: Link, y: Floats) -> Floats:
     """Sign of η → ±∞ that fits a row perfectly, 0 for rows with a finite best η; shape (n,)."""
     sign = np.zeros(len(y))
-    for end in family.mean_range:
-        if np.isfinite(end):
-            with np.errstate(all="ignore"):
-                limit = float(link.eta(np.array([end]))[0])
-            if np.isinf(limit):
-                sign[y == end] = np.sign(limit)
+    ends = [end for end in family.mean_range if np.isfinite(end)]
+    for end, limit in zip(ends, _limits(family, link)):
+        if np.isinf(limit):
+            sign[y == end] = np.sign(limit)
     return sign
+
+
+def _gap(rows: Rows, sign: Floats, link: Link, beta: Floats) -> Floats:
+    """Distance of each mean from the end its response sits at; infinite for responses inside the range."""
+    with np.errstate(all="ignore"):
+        return np.where(sign != 0, np.abs(link.mean(rows.X @ beta + rows.offset) - rows.y), np.inf)
+
+
+def _closest(source: RowSource, family: Family, link: Link, beta: Floats) -> float:
+    return min(float(_gap(b, outward(family, link, b.y), link, beta).min(initial=np.inf)) for b in source.blocks())
 
 
 def find_separation(
@@ -96,23 +110,22 @@ def find_separation(
     -------
     Separation or None
     """
+    if not any(np.isinf(end) for end in _limits(family, link)):
+        return None
+    if _closest(source, family, link, beta) > (SUSPICIOUS if converged else NEAR):
+        return None
     p = len(beta)
     gram = np.zeros((p, p))
-    X_near, sign_near, where, start, closest = [], [], [], 0, np.inf
+    X_near, sign_near, where, start = [], [], [], 0
     for rows in source.blocks():
         sign = outward(family, link, rows.y)
-        with np.errstate(all="ignore"):
-            gap = np.where(sign != 0, np.abs(link.mean(rows.X @ beta + rows.offset) - rows.y), np.inf)
-        closest = min(closest, float(gap.min()))
-        near = gap < NEAR
+        near = _gap(rows, sign, link, beta) < NEAR
         far = rows.X[~near]
         gram += far.T @ far
         X_near.append(rows.X[near])
         sign_near.append(sign[near])
         where.append(start + np.flatnonzero(near))
         start += len(near)
-    if closest > (SUSPICIOUS if converged else NEAR):
-        return None
     free = null_space(gram, np.concatenate([np.linalg.norm(x, axis=0)[None] for x in X_near]).max(axis=0))
     if free.shape[1] == 0:
         return None

@@ -143,7 +143,9 @@ def cross_product(B: Floats) -> Floats:
     if B.shape[1] == 0:
         return np.zeros((0, 0))
     upper = linalg.blas.dsyrk(1.0, B.T)
-    return upper + np.triu(upper, 1).T
+    full = upper + upper.T
+    full[np.diag_indices_from(full)] *= 0.5
+    return full
 
 
 def sweep(
