@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
+from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.marginal import marginal_anova
 from bayesglmm.inference.outcome import tail_probability
 from bayesglmm.inference.score import check_nested, quasi_score_statistic, score_test
@@ -43,12 +44,24 @@ def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.D
     Returns
     -------
     DataFrame
-        One row per model or term: residual df and deviance (or log-likelihood), the change, the statistic, p.
+        One row per model or term: residual df and deviance (or log-likelihood), the change, the statistic, p. With
+        random effects also the reference of the likelihood ratio: a mixture of χ² where variances are zero under the
+        smaller model (:mod:`bayesglmm.inference.boundary`); "at most" marks an upper bound of p, for which
+        ``bg.bootstrap(small, alternative=large)`` gives the exact value.
 
     Raises
     ------
     MethodError
         Models that are not nested or not comparable, an unknown test, or a likelihood test of a quasi-likelihood fit.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 0, 1, 1], "g": list("aaabbbccc")})
+    >>> none = bg.Model("y ~ 1", data, family="poisson").fit("irls")
+    >>> group = bg.Model("y ~ 1 + (1 | g)", data, family="poisson", priors="flat").fit("laplace")
+    >>> print(bg.anova(none, group)["reference"].iloc[1])
+    ½χ²(0) + ½χ²(1)
 
     Notes
     -----
@@ -214,7 +227,7 @@ def _label(problem: Problem) -> str:
 def _check_comparable(ordered: list[Pair]) -> None:
     first, _ = ordered[0]
     y = first.mean_response
-    for problem, result in ordered:
+    for problem, _ in ordered:
         if problem.design.nobs != first.design.nobs or not np.array_equal(problem.mean_response, y):
             raise MethodError(
                 "the fits are not of the same responses (rows with missing values dropped differently?); "
@@ -222,12 +235,7 @@ def _check_comparable(ordered: list[Pair]) -> None:
             )
         if problem.family.name != first.family.name:
             raise MethodError(f"the fits have different families: {first.family.name} and {problem.family.name}.")
-        if result.method != ordered[0][1].method:
-            raise MethodError(
-                f"the fits were made by different methods: {ordered[0][1].method!r} and {result.method!r}."
-            )
-        if result.method == "reml" and problem.design.columns != first.design.columns:
-            raise MethodError("restricted likelihoods of different fixed effects are not comparable; fit by 'ml'.")
+    check_likelihoods(ordered)
 
 
 def _fits_test(ordered: list[Pair], test: str | None) -> str:
@@ -243,7 +251,7 @@ def _fits_test(ordered: list[Pair], test: str | None) -> str:
     return test
 
 
-def _step(small: Pair, full: Pair, test: str, largest: Result) -> dict[str, float]:
+def _step(small: Pair, full: Pair, test: str, largest: Result) -> dict[str, Any]:
     df = float(full[1].df_model - small[1].df_model)
     if df <= 0:
         raise MethodError("two of the fits have the same number of parameters: they are not nested.")
@@ -251,7 +259,10 @@ def _step(small: Pair, full: Pair, test: str, largest: Result) -> dict[str, floa
         assert full[1].loglik is not None
         assert small[1].loglik is not None
         statistic = 2.0 * (full[1].loglik - small[1].loglik)
-        return {"df": df, "chi2": statistic, "p": tail_probability("chi2", statistic, df)}
+        if not full[0].design.blocks:
+            return {"df": df, "chi2": statistic, "p": tail_probability("chi2", statistic, df)}
+        null = reference(small, full)
+        return {"df": df, "chi2": statistic, "p": null.tail(statistic), "reference": str(null)}
     check_nested(small[0], full[0])
     if test == "score":
         found = score_test(small, full[0])
