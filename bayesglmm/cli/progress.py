@@ -43,7 +43,7 @@ def show_progress(methods: Sequence[str], console: Console | None = None) -> Ite
         return
     width = max(len(m) for m in methods)
     with Progress(_Mark(), _Name(width), _Clock(), _Said(), console=console, transient=False) as bars:
-        tasks = {m: bars.add_task(m, start=False, total=1, outcome=None) for m in methods}
+        tasks = {m: bars.add_task(m, start=False, total=1, outcome=None, said="") for m in methods}
         yield lambda event: _update(bars, tasks[event.method], event)
 
 
@@ -62,7 +62,7 @@ def result_words(outcome: Outcome) -> str:
 
 def _line(console: Console, event: Event) -> None:
     outcome = event.outcome
-    if outcome is None:
+    if outcome is None:  # starts and shares done are for those who watch
         return
     state = "failed" if outcome.fit is None else "done"
     text = f"{outcome.method:<8} {state:<7} {seconds(outcome.seconds):>9}   {result_words(outcome)}"
@@ -71,7 +71,10 @@ def _line(console: Console, event: Event) -> None:
 
 def _update(bars: Progress, task: TaskID, event: Event) -> None:
     if event.outcome is None:
-        bars.start_task(task)
+        if event.fraction is None:
+            bars.start_task(task)
+        else:
+            bars.update(task, said=f"{event.fraction:4.0%}  {event.text}")
         return
     bars.update(task, completed=1, outcome=event.outcome)
     bars.stop_task(task)
@@ -115,4 +118,4 @@ class _Said(ProgressColumn):
         outcome = task.fields["outcome"]
         if outcome is not None:
             return Text(result_words(outcome), style="red" if outcome.fit is None else "")
-        return Text("waiting" if task.start_time is None else "running", style="dim")
+        return Text("waiting" if task.start_time is None else task.fields["said"] or "running", style="dim")

@@ -46,10 +46,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """What a progress callback is told: a method has started, or has ended with an outcome."""
+    """What a progress callback is told: a method has started, is so far (perhaps from another thread), or has ended.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    outcome : Outcome or None
+        When it has ended.
+    fraction : float or None
+        How much is done, between 0 and 1, from methods that can tell.
+    text : str
+        What it is doing.
+    """
 
     method: str
     outcome: Outcome | None = None
+    fraction: float | None = None
+    text: str = ""
 
 
 Progress = Callable[[Event], None]
@@ -122,11 +136,11 @@ def run_methods(
     executor: Executor | None = None,
 ) -> dict[str, Outcome]:
     """Outcomes of every method, in the order asked for."""
-    tell = progress or (lambda event: None)
     outcomes = {}
-    for outcome in _stream(model, methods, options, tell, executor):
+    for outcome in _stream(model, methods, options, progress, executor):
         outcomes[outcome.method] = outcome
-        tell(Event(outcome.method, outcome))
+        if progress is not None:
+            progress(Event(outcome.method, outcome))
     return {m: outcomes[m] for m in methods}
 
 
@@ -134,22 +148,35 @@ def _stream(
     model: Model,
     methods: Sequence[str],
     options: Mapping[str, Mapping[str, Any]],
-    tell: Progress,
+    progress: Progress | None,
     executor: Executor | None,
 ) -> Iterator[Outcome]:
+    tell = progress or (lambda event: None)
     if executor is None:
         for method in methods:
             tell(Event(method))
-            yield run_method(model, method, options.get(method, {}))
+            yield run_method(model, method, _reporting(method, options.get(method, {}), progress))
         return
     jobs = {}
     for method in methods:
         tell(Event(method))
-        jobs[executor.submit(run_method, model, method, options.get(method, {}))] = method
+        own = _reporting(method, options.get(method, {}), progress)
+        jobs[executor.submit(run_method, model, method, own)] = method
     for job in as_completed(jobs):
         problem = job.exception()  # the method's own errors are in its outcome: this one is the executor's
         failed = Outcome(jobs[job], None, float("nan"), f"{type(problem).__name__}: {problem}")
         yield job.result() if problem is None else failed
+
+
+def _reporting(method: str, options: Mapping[str, Any], progress: Progress | None) -> Mapping[str, Any]:
+    """Options with a callback for methods that can say how far they are."""
+    if progress is None or "progress" in options or "progress" not in get_method(method).options:
+        return options
+
+    def so_far(fraction: float, text: str) -> None:
+        progress(Event(method, fraction=fraction, text=text))
+
+    return {**options, "progress": so_far}
 
 
 def seeded(

@@ -1,8 +1,8 @@
 """What the scores mean, in a statistician's words.
 
-A reference judges only when it has earned it: R-hat at most 1.01, effective sample size at least 400, no
-divergent transition (a deterministic reference must have converged). Then every method gets one of four grades from
-its worst parameter, leaving aside differences within the reference's Monte-Carlo error:
+A reference judges only when it has converged; one that is sampled (see :mod:`bayesglmm.methods.mcmc`) when R-hat is
+at most 1.01, the effective sample size at least 400, and at most 0.25 % of the transitions diverged. Then every method
+gets one of four grades from its worst parameter, leaving aside differences within the reference's Monte-Carlo error:
 
 =========  ==================  =====================  =============================================
 grade      worst \\|bias\\|      sd ratio between       in words
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.methods.mcmc import MAX_R_HAT, MIN_ESS
 from bayesglmm.methods.registry import get_method
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ GRADES = (
     Grade("off", np.inf, 0.0, np.inf, "not to be trusted here"),
 )
 
-#: What a sampled reference must reach before it may judge.
-R_HAT_LIMIT, ESS_LIMIT, DIVERGENCE_LIMIT = 1.01, 400.0, 0
-
 COLUMNS = (
     "method",
     "estimand",
@@ -67,14 +65,18 @@ COLUMNS = (
 
 def objections(status: Status) -> list[str]:
     """Why a fit may not serve as the reference; empty when it may."""
-    found = [] if status.converged or status.r_hat is not None else [status.message]
-    if status.r_hat is not None and not status.r_hat <= R_HAT_LIMIT:
-        found.append(f"R-hat {status.r_hat:.3f} is above {R_HAT_LIMIT}")
-    if status.ess is not None and not status.ess >= ESS_LIMIT:
-        found.append(f"effective sample size {status.ess:.0f} is below {ESS_LIMIT:.0f}")
-    if status.divergences is not None and status.divergences > DIVERGENCE_LIMIT:
-        found.append(f"{status.divergences} divergent transition{'s' if status.divergences > 1 else ''}")
-    return found
+    found = []
+    if status.r_hat is not None and not status.r_hat <= MAX_R_HAT:
+        found.append(f"R-hat {status.r_hat:.3f} is above {MAX_R_HAT}")
+    if status.ess is not None and not status.ess >= MIN_ESS:
+        found.append(f"effective sample size {status.ess:.0f} is below {MIN_ESS:.0f}")
+    if not status.converged and status.divergences:
+        found.append(_divergent(status.divergences))
+    return found or ([] if status.converged else [status.message.rstrip(".")])
+
+
+def _divergent(count: int) -> str:
+    return f"{count or 'no'} divergent transition{'' if count == 1 else 's'}"
 
 
 def grade(bias: float, sd_ratio: float) -> Grade:
@@ -134,7 +136,10 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     if rows.empty:
         return "unscored", "Nothing to compare: it shares no parameter with the reference."
     mark = _graded(rows)
-    text = f"{_standing(mark, rows)}: {_detail(rows)}."
+    words = _standing(mark, rows)
+    if estimand != base_estimand:
+        words = f"As a stand-in for the reference: {words}"
+    text = f"{words[0].upper()}{words[1:]}: {_detail(rows)}."
     if not status.converged:
         text = f"Did not converge ({status.message.rstrip('.')}). {text}"
     return mark.name, " ".join([text, *_remarks(method, rows, status, estimand, base_estimand)])
@@ -160,8 +165,8 @@ def _standing(mark: Grade, rows: pd.DataFrame) -> str:
     is_fixed = rows["kind"] == "fixed"
     fixed, other = rows[is_fixed], rows[~is_fixed]
     if len(fixed) and len(other) and _graded(fixed) is not _graded(other):
-        return f"Coefficients {_graded(fixed).words}; variance parameters {_graded(other).words}"
-    return mark.words[0].upper() + mark.words[1:]
+        return f"coefficients {_graded(fixed).words}; variance parameters {_graded(other).words}"
+    return mark.words
 
 
 def _detail(rows: pd.DataFrame) -> str:
@@ -186,7 +191,9 @@ def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     remarks = []
     if estimand != base_estimand:
         meaning = {"marginal": "population-averaged", "joint-mode": "a joint mode"}.get(estimand, estimand)
-        remarks.append(f"It estimates something else ({meaning}, not {base_estimand}), which is part of the shift.")
+        remarks.append(
+            f"It answers another question ({meaning}, not {base_estimand}), which is part of the difference."
+        )
     shrunken = (rows["kind"] == "sd") & (rows["bias"] < -GRADES[0].bias)
     if method in ("pql", "mql") and shrunken.any():
         remarks.append("Variances that are too small are its known bias in binary and small-count data.")
@@ -207,7 +214,8 @@ def reference_sentence(status: Status, reasons: list[str]) -> str:
         return f"May not judge: {'; '.join(reasons)}. Run it longer (or with a smaller step) before comparing."
     if status.r_hat is None:
         return "The reference."
-    return f"The reference: R-hat {status.r_hat:.3f}, effective sample size {status.ess:.0f}, no divergences."
+    numbers = f"R-hat {status.r_hat:.3f}, effective sample size {status.ess:.0f}"
+    return f"The reference: {numbers}, {_divergent(status.divergences or 0)}."
 
 
 def verdict_row(method: str, facts: dict[str, Any], rows: pd.DataFrame, words: tuple[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm.comparison.verdict import GRADES
+from bayesglmm.methods.mcmc import MAX_DIVERGENT, MAX_R_HAT, MIN_ESS
 from bayesglmm.methods.registry import get_method
 from bayesglmm.report.images import log_share
 
@@ -192,18 +193,24 @@ def limits() -> list[dict[str, str]]:
     ]
 
 
+def judges() -> str:
+    """When a sampled reference may judge."""
+    return (
+        f"A sampled reference judges when its R-hat is at most {MAX_R_HAT}, its effective sample size at least "
+        f"{MIN_ESS:.0f}, and at most {MAX_DIVERGENT:.2%} of its transitions diverged."
+    ).replace("%", " %")
+
+
 def diagnostics(cmp: Comparison) -> dict[str, Any] | None:
-    """The reference's own state: status in words, and per parameter R-hat, ESS, MCSE when it was sampled."""
+    """The reference's own state in words, and per parameter R-hat, ESS and MCSE when it was sampled."""
     fit = cmp.fits.get(cmp.reference)
     if fit is None:
         return None
     status = fit.status
-    lines = [status.message, *status.notes]
-    if status.r_hat is not None:
-        lines.append(
-            f"Worst R-hat {status.r_hat:.3f}, smallest effective sample size {status.ess:.0f}, "
-            f"{status.divergences} divergent transitions."
-        )
+    lines = [status.message]
+    if status.divergences is not None:
+        lines.append(f"Divergent transitions: {status.divergences}.")
+    lines += status.notes
     if status.pareto_k is not None:
         lines.append(f"Pareto k-hat {status.pareto_k:.2f}.")
     if status.boundary:

@@ -74,6 +74,7 @@ def report_content(cmp: Comparison) -> dict[str, Any]:
         "verdict": words.verdict_rows(cmp),
         "parameters": words.parameter_rows(cmp),
         "limits": words.limits(),
+        "judges": words.judges(),
         "notes": cmp.notes,
         "objections": cmp.objections,
         "reference": cmp.reference,

@@ -181,11 +181,12 @@ def test_on_a_terminal_every_method_has_its_line():
         progress(Event("pql"))
         progress(Event("pql", Outcome("pql", None, 0.25, "it broke\nbadly")))
         progress(Event("agq"))
+        progress(Event("agq", fraction=0.25, text="2 of 4 chains"))
     last = screen.getvalue().split("✗")[-1]
     assert "pql" in last
     assert "it broke" in last
     assert "badly" not in last
-    assert "running" in last
+    assert "25%  2 of 4 chains" in last
     assert "waiting" in last
 
 

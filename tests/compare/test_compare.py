@@ -78,7 +78,7 @@ def test_an_accident_in_one_engine_does_not_stop_the_others():
     assert cmp.verdict.set_index("method").loc["laplace", "grade"] == "same"
 
 
-@pytest.mark.parametrize("status", [{"r_hat": 1.05}, {"ess": 100.0}, {"divergences": 3}])
+@pytest.mark.parametrize("status", [{"r_hat": 1.05}, {"ess": 100.0}, {"converged": False, "divergences": 30}])
 def test_a_reference_that_has_not_converged_may_not_judge(status):
     cmp = bg.compare(usual_model(mcmc=sampled_result(**status)), ["pql", "laplace"])
     assert cmp.objections
@@ -149,10 +149,25 @@ def test_mistakes_in_the_call_stop_it_before_anything_runs(arguments, message):
 def test_progress_is_told_of_every_start_and_end():
     events: list[Event] = []
     bg.compare(usual_model(), ["pql", "agq", "mcmc"], progress=events.append)
+    assert all(e.fraction is None for e in events)
     assert [(e.method, e.outcome is None) for e in events] == [
         (m, start) for m in ("pql", "agq", "mcmc") for start in (True, False)
     ]
     assert events[3].outcome.error == "'agq' does not apply here."
+
+
+def test_a_method_that_can_tell_says_how_far_it_is():
+    class Telling(FakeModel):
+        def fit(self, method, **options):
+            if method == "mcmc":
+                options.pop("progress")(0.5, "sampling")
+            return super().fit(method, **options)
+
+    events: list[Event] = []
+    model = Telling(usual_model().results)
+    bg.compare(model, ["pql", "mcmc"], progress=events.append)
+    assert [(e.method, e.fraction, e.text) for e in events if e.fraction is not None] == [("mcmc", 0.5, "sampling")]
+    assert model.calls == [("pql", {}), ("mcmc", {})]
 
 
 def test_an_executor_gives_the_same_table():
