@@ -13,11 +13,10 @@ from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, ml_dispersion, psi_for_scale
 from bayesglmm.scores.power import fit_profiled
-from bayesglmm.scores.rows import problem_rows
+from bayesglmm.scores.rows import BLOCK_ROWS, problem_rows
 from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes, cluster_covariance, heteroscedastic_covariance
 from bayesglmm.scores.scale import SCALES
 from bayesglmm.scores.solution import Solution, solve_mean_model
-from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +94,7 @@ def fit_irls(
     scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
     df = float(n - p)
     eta = _linear_predictor(problem, scored.beta)
-    phi, estimated = _scale(problem, scale, eta, df, state.aux)
+    phi, estimated = _scale(problem, scale, eta, df, state)
     if cov == "model":
         cov_beta = phi * scored.factor.inverse()
     elif cov == "cluster":
@@ -111,8 +110,9 @@ def fit_irls(
             small_sample=small_sample,
         )
     else:
+        short = problem_rows(problem, BLOCK_ROWS // 8)  # leverages need three temporaries of a block's size
         cov_beta = heteroscedastic_covariance(
-            cov, source, problem.family, problem.link, state.aux, scored.beta, scored.factor
+            cov, short, problem.family, problem.link, state.aux, scored.beta, scored.factor
         )
     psi, loglik = _likelihood(problem, state, eta, phi, scale)
     return Result(
@@ -161,7 +161,7 @@ def _linear_predictor(problem: Problem, beta: Floats) -> Floats:
     return eta
 
 
-def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, aux: Aux) -> tuple[float, bool]:
+def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, state: Solution) -> tuple[float, bool]:
     """φ, and whether it was estimated."""
     if scale is None:
         if problem.family.scale is not None:
@@ -174,8 +174,11 @@ def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, 
             f"scale={scale!r} needs more rows than coefficients; this model has {problem.design.nobs} rows and "
             f"{len(problem.design.columns)} coefficients."
         )
+    known = {"pearson": state.scored.sums.pearson, "deviance": state.scored.sums.deviance}
+    if scale in known:
+        return known[scale] / df, True
     mu = problem.link.mean(eta)
-    return SCALES[scale](problem.family, mu, problem.mean_response, problem.case_weights, df, aux), True
+    return SCALES[scale](problem.family, mu, problem.mean_response, problem.case_weights, df, state.aux), True
 
 
 def _likelihood(

@@ -16,7 +16,7 @@ from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
 
-_CHUNK = 65536
+_CHUNK = 16384
 #: Families whose log-likelihood R reports at φ = deviance / n.
 DEVIANCE_OVER_N = ("gaussian", "gamma", "inverse_gaussian")
 #: Unconstrained auxiliaries beyond this are at infinity for all purposes (exp(16) is about nine million).

@@ -162,7 +162,7 @@ def test_bias_reduction_removes_first_order_bias(family: str, link: str) -> None
     X = np.column_stack([np.ones(24), np.repeat([0.0, 1.0], 12)])
     truth = np.array([-0.4, 0.9])
     ml, reduced = [], []
-    for _ in range(250):
+    for _ in range(150):
         eta = X @ truth
         if family == "poisson":
             y = rng.poisson(np.exp(eta)).astype(float)
