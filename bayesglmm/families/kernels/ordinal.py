@@ -16,6 +16,7 @@ from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, 
 from bayesglmm.families.kernels.logs import Logs, log_pair
 
 Floats = NDArray[np.float64]
+UNDERFLOW = -700.0
 # Log-probability of category, its three η-derivatives, and the derivative in b with two η-derivatives of its own.
 Category = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats]
 
@@ -27,8 +28,8 @@ def _log_difference(top: Logs, far: Logs) -> tuple[Logs, Logs]:
     n2 = -n1 * (1.0 + n1)
     n3 = -n2 * (1.0 + 2.0 * n1)
     value = np.where(u < 0.7, np.log(-np.expm1(-u)), np.log1p(-np.exp(-u)))
-    derivatives = (value, n1 * u1, n2 * u1**2 + n1 * u2, n3 * u1**3 + 3.0 * n2 * u1 * u2 + n1 * u3)
-    return derivatives, (n1, n2 * u1, n3 * u1**2 + n2 * u2, n3)
+    derivatives = (value, n1 * u1, n2 * u1 * u1 + n1 * u2, n3 * u1 * u1 * u1 + 3.0 * n2 * u1 * u2 + n1 * u3)
+    return derivatives, (n1, n2 * u1, n3 * u1 * u1 + n2 * u2, n3)
 
 
 def _product(f: Logs, g: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:
@@ -101,7 +102,8 @@ def factory(link: str, categories: int) -> KernelFactory:
         y, w = data
         tau = thresholds(psi, len(y))
         found = [category(eta, np.full(len(y), float(k)), tau) for k in range(categories)]
-        return w * sum(np.exp(f[0]) * f[1] ** 2 for f in found)
+        # A category whose probability has underflown adds nothing, however large its score.
+        return w * sum(np.where(f[0] > UNDERFLOW, np.exp(f[0]) * f[1] ** 2, 0.0) for f in found)
 
     n_aux = categories - 2
     formulas = Formulas(derivatives, weight, aux if n_aux else None, n_aux)
