@@ -44,7 +44,7 @@ def log_probability(link: str, y: int, eta: Any, psi: tuple[Any, ...]) -> Any:
 
 
 @pytest.mark.parametrize("link", PROPORTION)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     eta=st.one_of(st.floats(-4.0, 4.0), st.sampled_from([-40.0, -12.0, 12.0, 40.0])),
     y=st.integers(0, K - 1),
@@ -59,7 +59,7 @@ def test_kernel_equals_the_probabilities_and_their_derivatives(
     bound = kernel(link, float(y))
     if link in ("cloglog", "loglog") and abs(eta) > 5.0:
         eta = float(np.sign(eta) * 5.0)
-    with mp.workdps(60):
+    with mp.workdps(40):
         f = lambda e, p, q: log_probability(link, y, e, (p, q))  # noqa: E731
         at = (mp.mpf(eta), *exact_psi)
         want = [mp.diff(f, at, (k, 0, 0)) for k in range(4)]
