@@ -217,6 +217,12 @@ class Fit:
 
         return confint(self.model.problem, self.result, method, level, **options)
 
+    def quadrature_path(self, nodes: Any = None) -> pd.DataFrame:
+        """Log-likelihood and estimates as the number of quadrature nodes grows; 1, 3, 5, 9, ... when left out."""
+        from bayesglmm.inference.quadrature_path import quadrature_path
+
+        return quadrature_path(self.model.problem, self.result, nodes)
+
     def test(self, hypothesis: Any, **options: Any) -> Any:
         """Wald test of linear hypotheses: ``"a = b"``, a list of them, or a matrix."""
         from bayesglmm.inference.contrasts import wald_test

@@ -35,6 +35,17 @@ class Status:
     pareto_k, r_hat, ess, divergences : optional
         Where draws were weighted or sampled: Pareto k-hat, worst R-hat, smallest bulk effective size, number of
         divergent transitions.
+    condition : float or None
+        Condition number of the information of all free parameters, scaled to a unit diagonal.
+    scaled_gradient : float or None
+        Largest entry of the gradient at the end, times its parameter's standard error.
+
+    Examples
+    --------
+    >>> print(Status(True, "converged: Newton decrement 2e-09", 7, 12, 2e-9, ("the sd of x in g is zero",)))
+    converged: Newton decrement 2e-09
+    7 iterations, 12 evaluations
+    on the boundary: the sd of x in g is zero
     """
 
     converged: bool
@@ -49,6 +60,28 @@ class Status:
     r_hat: float | None = None
     ess: float | None = None
     divergences: int | None = None
+    condition: float | None = None
+    scaled_gradient: float | None = None
+
+    def __str__(self) -> str:
+        ending = "converged" if self.converged else "not converged"
+        lines = [self.message if self.message.startswith(ending) else f"{ending}: {self.message}"]
+        if self.iterations or self.evaluations:
+            counts = f"{self.iterations} iterations, {self.evaluations} evaluations"
+            lines.append(counts + (f", {self.seconds:.3g} s" if self.seconds else ""))
+        if self.scaled_gradient is not None:
+            lines.append(f"largest gradient × standard error: {self.scaled_gradient:.1e}")
+        if self.condition is not None:
+            lines.append(f"information positive definite, condition number {self.condition:.3g} (scaled)")
+        if self.r_hat is not None and self.ess is not None:
+            lines.append(f"R-hat {self.r_hat:.3f}, smallest effective size {self.ess:.0f}")
+        if self.divergences is not None:
+            lines.append(f"divergent transitions: {self.divergences}")
+        if self.pareto_k is not None:
+            lines.append(f"Pareto k-hat {self.pareto_k:.2f}")
+        lines += [f"on the boundary: {term}" for term in self.boundary]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

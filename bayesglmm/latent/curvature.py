@@ -56,6 +56,21 @@ class Curvature:
             out[np.ix_(self.free, self.free)] = self._inverse()
         return out
 
+    @property
+    def condition(self) -> float | None:
+        """Condition number of the information scaled to a unit diagonal; None when it is not definite."""
+        if not self.definite or not self.free.any():
+            return None
+        own = self.information[np.ix_(self.free, self.free)]
+        scale = 1.0 / np.sqrt(np.diag(own))
+        return float(np.linalg.cond(own * np.outer(scale, scale)))
+
+    def scaled_gradient(self, gradient: Floats) -> float | None:
+        """Largest entry of the gradient times its parameter's standard error; None when there are none."""
+        if not self.definite or not self.free.any():
+            return None
+        return float(np.max(np.abs(gradient[self.free]) * np.sqrt(np.diag(self._inverse()))))
+
     def step(self, gradient: Floats) -> Floats:
         """Newton step over the free parameters."""
         out = np.zeros(len(gradient))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError, SeparationWarning
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
+from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import starting_point
@@ -167,8 +168,14 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
             optimum.evaluations,
             optimum.decrement,
             () if separated else boundary,
-            (*optimum.notes, *(() if separated else _unidentified(problem, coordinates, optimum))),
+            (
+                *optimum.notes,
+                *(() if separated else _unidentified(problem, coordinates, optimum)),
+                *nodes_note(target, optimum.point),
+            ),
             seconds,
+            condition=optimum.curvature.condition,
+            scaled_gradient=optimum.curvature.scaled_gradient(optimum.point.gradient),
         ),
         draws=drawn,
         options=options,
