@@ -81,6 +81,7 @@ def minimise(
     *,
     tolerance: float = 1e-8,
     max_iterations: int = 200,
+    longest: Floats | None = None,
 ) -> Minimum:
     """Minimise a smooth function by BFGS.
 
@@ -96,6 +97,8 @@ def minimise(
         Stop when the Newton decrement sqrt(g'H⁻¹g) is below it.
     max_iterations : int
         Cap on the steps.
+    longest : ndarray, shape (k,), optional
+        How far each variable may move at first in one search: a step that leaps onto a plateau never comes back.
 
     Returns
     -------
@@ -116,7 +119,10 @@ def minimise(
             break
         if iteration == max_iterations:
             break
-        there = _line_search(counted, here, -H @ here.gradient)
+        direction = -H @ here.gradient
+        if longest is not None:
+            direction = direction / max(1.0, float(np.max(np.abs(direction) / longest)))
+        there = _line_search(counted, here, direction)
         if there is None and not fresh:
             H, fresh = np.array(inverse_hessian, dtype=float), True
             continue

@@ -97,9 +97,10 @@ def maximise(target: Target, start: Start) -> Optimum:
     tracked = _Tracked(target, Warm(start.modes))
     x, notes = _usable_start(tracked, start)
     inverse = start.inverse_hessian
+    longest = _longest_steps(target.coordinates, x, inverse)
     iterations = 0
     for _ in range(MAX_ROUNDS):
-        found = minimise(tracked.negative, x, inverse, tolerance=HANDOVER)
+        found = minimise(tracked.negative, x, inverse, tolerance=HANDOVER, longest=longest)
         iterations, decrement = iterations + found.iterations, found.decrement
         point = tidy(target, tracked.at(found.x), found)
         bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
@@ -136,6 +137,18 @@ def _usable_start(tracked: _Tracked, start: Start) -> tuple[Floats, tuple[str, .
         f"{'outside the support of the priors' if last is None else last.mode.message}. "
         "Check the scale of the predictors, or simplify the random terms."
     )
+
+
+def _longest_steps(coordinates: Coordinates, x: Floats, inverse: Floats) -> Floats:
+    """How far one search may go: two units of a log or logit, a few times its size for a scale, β as it likes."""
+    longest = np.full(len(x), np.inf)
+    se = np.sqrt(np.diag(inverse))
+    for k, entry in enumerate(coordinates.entries):
+        i = coordinates.theta.start + k
+        natural = entry.kind != "interval" and not entry.logged(coordinates.log_scales)
+        longest[i] = max(3.0 * abs(x[i]), 5.0 * se[i]) if natural else 2.0
+    longest[coordinates.theta.stop :] = 2.0
+    return longest
 
 
 def tidy(target: Target, point: TargetPoint, found: Minimum) -> TargetPoint:
@@ -178,7 +191,7 @@ def _polish(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> tuple[Tar
 
 def _leave_saddle(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> TargetPoint | None:
     """A higher point along the direction of wrong curvature, or None."""
-    for size in (0.3, 1.0, 3.0):
+    for size in (0.03, 0.1, 0.3, 1.0, 3.0):
         for sign in (1.0, -1.0):
             moved = tracked.at(point.x + sign * size * bent.worst, point.mode)
             if moved.value > point.value + 1e-9:
