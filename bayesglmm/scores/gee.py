@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
 from bayesglmm.scores.clusters import read_clusters
 from bayesglmm.scores.correlation import WorkingCorrelation, get_correlation
 from bayesglmm.scores.gee_criteria import criteria
-from bayesglmm.scores.gee_loop import Equations, Solved, point_at, solve_equations
+from bayesglmm.scores.gee_loop import Equations, Solved, point_at, solve_equations, weighted_rows
 from bayesglmm.scores.jackknife import jackknife_covariance
 from bayesglmm.scores.likelihood import psi_for_scale
 from bayesglmm.scores.rows import problem_rows
@@ -115,7 +115,7 @@ def fit_gee(
     MethodError, DataError
         Options and clusters that do not fit the model.
     ConvergenceError
-        A working correlation that is not positive definite.
+        A working correlation that is not positive definite, or a separated response.
     """
     phi = _check_options(problem, cov, scale, df)
     correlation = get_correlation(corr, R=R, m=m, convention=convention)
@@ -128,7 +128,11 @@ def fit_gee(
     divisor = float(n if convention == "geepack" else n - p)
     limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
     begin = None if start is None else _start(start, p)
-    first = solve_mean_model(problem, problem_rows(problem), start=begin, **limits)
+    first = solve_mean_model(problem, problem_rows(problem), start=begin)
+    if not first.status.converged:
+        raise ConvergenceError(
+            f"the equations under independence, where gee starts, have no solution: {first.status.message}."
+        )
     X, y, w = problem.design.X, problem.mean_response, problem.case_weights
     equations = Equations(
         XT=np.ascontiguousarray(clusters.sort(X).T),
@@ -220,10 +224,9 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
     df = {None: np.inf, "clusters": float(K - p)}.get(options["df"], options["df"])
     if options["df"] == "clusters" and p >= K:
         raise MethodError(f"df='clusters' needs more clusters than coefficients; there are {K} and {p}.")
-    converged = solved.converged and first.status.converged
     status = Status(
-        converged=converged,
-        message=solved.message if first.status.converged else first.status.message,
+        converged=solved.converged,
+        message=solved.message,
         iterations=solved.iterations,
         evaluations=solved.evaluations + first.status.evaluations,
         gradient_norm=point.decrement,
@@ -233,7 +236,9 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
     eta = problem.design.X @ point.beta + problem.design.offset
     psi = first.psi if problem.family.scale is not None else psi_for_scale(problem, point.phi)
     labels = equations.correlation.labels(point.params)
-    independent = point_at(replace(equations, correlation=_independence(equations), alpha=None), first.scored.beta)
+    rows = weighted_rows(equations, first.scored.beta)
+    alone = replace(equations, correlation=_independence(equations), alpha=None)
+    independent = None if rows is None else point_at(alone, rows)
     robust = robust_covariance(parts)
     extras: dict[str, Any] = {
         "alpha": dict(zip(labels, map(float, point.params))),

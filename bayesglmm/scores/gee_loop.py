@@ -6,7 +6,6 @@ With rows sorted by cluster, B = W^½ X and e the Pearson residuals, the equatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,39 +115,56 @@ class Solved:
     message: str
 
 
-def point_at(equations: Equations, beta: Floats) -> Point | None:
-    """Residuals, scale, correlation and equations at β; None when a mean leaves its range.
+@dataclass(frozen=True)
+class Weighted:
+    """Rows at one β before any correlation: β, B = W^½ X, Pearson residuals, and Σ W η²."""
 
-    Raises
-    ------
-    ConvergenceError
-        The correlation estimated from these residuals is not positive definite.
-    """
+    beta: Floats
+    B: Floats
+    residuals: Floats
+    eta_norm: float
+
+
+def weighted_rows(equations: Equations, beta: Floats) -> Weighted | None:
+    """Weighted columns and residuals at β; None when a mean leaves its range."""
     q = equations
     eta = beta @ q.XT + q.offset
     work = working_quantities(q.family, q.link, eta, q.y, q.w, q.aux)
     if not inside_domain(q.family, q.link, eta, q.y, work):
         return None
     root = np.sqrt(work.weight)
-    residuals = root * work.residual
-    phi = float(residuals @ residuals) / q.denominator if q.scale is None else q.scale
-    if not (np.isfinite(phi) and phi > 0):
-        if np.isfinite(phi) and q.alpha is None and q.correlation.estimated:
-            raise ConvergenceError("every residual is zero: there is no scale and no correlation to estimate.")
-        phi = np.finfo(float).tiny
-    params = q.correlation.update(residuals, phi, len(beta)) if q.alpha is None else q.alpha
+    return Weighted(beta, q.XT * root, root * work.residual, float(work.weight @ np.square(eta)))
+
+
+def point_at(equations: Equations, rows: Weighted) -> Point:
+    """Scale, correlation and equations at β.
+
+    Raises
+    ------
+    ConvergenceError
+        The correlation estimated from these residuals is not positive definite, or there is no scale.
+    """
+    q, e, B = equations, rows.residuals, rows.B
+    total = float(e @ e)
+    if q.scale is None and not total > 1e-24 * rows.eta_norm:
+        raise ConvergenceError("every residual is zero: there is no scale and no correlation to estimate.")
+    phi = total / q.denominator if q.scale is None else q.scale
+    params = q.correlation.update(e, phi, len(rows.beta)) if q.alpha is None else q.alpha
     require_feasible(q.correlation, params)
-    B = np.multiply(q.XT, root)
-    solved = q.correlation.solve(params, residuals[None, :])[0]
+    solved = q.correlation.solve(params, e[None, :])[0]
     score = B @ solved
-    factor = _factor(q.correlation.gram(params, B), score, len(residuals))
+    factor = _factor(q.correlation.gram(params, B), score, len(e))
     if factor is None:
         raise ConvergenceError(
             "the information of the estimating equations is not positive definite: the working weights have vanished "
             "or the columns are linearly dependent under them."
         )
-    decrement = float(np.sqrt(max(float(score @ factor.solve(score)), 0.0) / phi))
-    return Point(beta, B, residuals, solved, score, factor, phi, params, decrement)
+    return Point(rows.beta, B, e, solved, score, factor, phi, params, _length(factor, score, phi))
+
+
+def _length(factor: Factor, score: Floats, phi: float) -> float:
+    """Length of the step in model-based standard errors."""
+    return float(np.sqrt(max(float(score @ factor.solve(score)), 0.0) / phi))
 
 
 def require_feasible(correlation: WorkingCorrelation, params: Floats) -> None:
@@ -174,7 +190,7 @@ def _factor(gram: Floats, score: Floats, n: int) -> Factor | None:
 def solve_equations(
     equations: Equations, start: Floats, *, max_iterations: int = 100, tolerance: float = 1e-10
 ) -> Solved:
-    """Step until the distance left is below the tolerance, halving steps that leave the domain or grow the equations.
+    """Step until the distance left is below the tolerance.
 
     Parameters
     ----------
@@ -192,14 +208,14 @@ def solve_equations(
     ConvergenceError
         A start outside the domain, or a working correlation that is not positive definite.
     """
-    point = point_at(equations, start)
-    if point is None:
+    rows = weighted_rows(equations, start)
+    if rows is None:
         raise ConvergenceError("the starting coefficients put a mean outside its range; give others (start=).")
-    evaluations, rate = 1, 0.0
+    point, evaluations, rate = point_at(equations, rows), 1, 0.0
     for iteration in range(1, max_iterations + 1):
         if point.decrement * max(rate, 0.1) / (1.0 - min(rate, 0.9)) < tolerance or point.decrement == 0.0:
             return Solved(point, iteration - 1, evaluations, True, "estimating equations solved")
-        new, tries = _step(partial_point(equations), point)
+        new, tries = _step(equations, point)
         evaluations += tries
         if new is None or (new.decrement > 0.5 * point.decrement and new.decrement < _ROUNDOFF):
             best = point if new is None or new.decrement > point.decrement else new
@@ -213,24 +229,27 @@ def solve_equations(
     return Solved(point, max_iterations, evaluations, False, f"stopped at the cap of {max_iterations} iterations")
 
 
-def partial_point(equations: Equations) -> Callable[[Floats], Point | None]:
-    """The equations as a function of β."""
-    return lambda beta: point_at(equations, beta)
+def _step(equations: Equations, point: Point) -> tuple[Point | None, int]:
+    """The first of β + δ, β + δ/2, ... that serves, and the tries it took.
 
-
-def _step(at: Callable[[Floats], Point | None], point: Point) -> tuple[Point | None, int]:
-    """The first of β + δ, β + δ/2, ... inside the domain with equations not larger, and the tries it took."""
+    It must keep the means inside their range, must not make the equations larger at the correlation it was found with
+    (they may grow when the correlation is then estimated anew), and must leave that estimate feasible.
+    """
     step = point.factor.solve(point.score)
     for halving in range(MAX_HALVINGS):
         beta = point.beta + step * 0.5**halving
         if np.array_equal(beta, point.beta):
             return None, halving
+        rows = weighted_rows(equations, beta)
+        if rows is None:
+            continue
+        score = rows.B @ equations.correlation.solve(point.params, rows.residuals[None, :])[0]
+        length = _length(point.factor, score, point.phi)
+        if length > point.decrement and length > _ROUNDOFF:
+            continue
         try:
-            new = at(beta)
+            return point_at(equations, rows), halving + 1
         except ConvergenceError:
             if halving == MAX_HALVINGS - 1 or point.decrement < 1e-3:
                 raise
-            continue
-        if new is not None and (new.decrement <= point.decrement or new.decrement < _ROUNDOFF):
-            return new, halving + 1
     return None, MAX_HALVINGS
