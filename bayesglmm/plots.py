@@ -112,17 +112,20 @@ def parameter_tree(fit: Fit) -> Any:
 
 
 def _source(fit: Fit, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
-    """What to plot from: named variables of ``fit.idata``, or one variable per parameter."""
-    if var_names is not None:
-        return fit.idata, {"var_names": list(var_names)}
-    return parameter_tree(fit), {}
+    """What to plot from: one variable per parameter, or variables of ``fit.idata``."""
+    tree = parameter_tree(fit)
+    if var_names is None:
+        return tree, {}
+    chosen = [names.safe(v) for v in var_names]
+    known = tree["posterior"].data_vars
+    return tree if all(v in known for v in chosen) else fit.idata, {"var_names": chosen}
 
 
 def _panels(plot: Callable[..., Any], fit: Fit, var_names: Sequence[str] | None, **options: Any) -> Figure:
     """An ArviZ plot with one panel per variable, three in a row."""
     tree, chosen = _source(fit, var_names)
     count = len(chosen.get("var_names", tree["posterior"].data_vars))
-    if var_names is None:
+    if tree is not fit.idata:
         rows = -(-count // 3)
         options |= {"col_wrap": 3, "figure_kwargs": {"figsize": (7.6, 1.75 * rows)}}
     with look():
@@ -182,7 +185,8 @@ def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         With draws.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; every parameter when left out.
+        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
+        out.
 
     Returns
     -------
@@ -201,7 +205,8 @@ def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; every parameter when left out.
+        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
+        out.
 
     Returns
     -------
@@ -220,7 +225,8 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Variables of ``fit.idata.posterior``; every parameter when left out.
+        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
+        out.
 
     Returns
     -------

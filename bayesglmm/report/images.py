@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bayesglmm import plots
 from bayesglmm.comparison import figures
+from bayesglmm.comparison.scores import yardstick
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Parameters with a picture of their own; the table has them all.
 CARDS = 24
+
+#: Parameters whose chains are shown: those with the largest Monte-Carlo error.
+DIAGNOSED = 9
 
 
 #: What each kind of predictive check shows.
@@ -63,8 +66,8 @@ def pictures(cmp: Comparison) -> dict[str, Any]:
         "cards": _cards(cmp),
         "left_out": max(0, len(_parameters(cmp)) - CARDS),
         "predictive": _predictive(cmp),
-        "traces": _traces(cmp),
-        "ranks": _ranks(cmp),
+        **_chains(cmp),
+        "least_sure": f" (the {DIAGNOSED} least certain parameters)" if len(_parameters(cmp)) > DIAGNOSED else "",
         "colours": figures.colours(list(cmp.found), cmp.reference),
     }
 
@@ -96,19 +99,18 @@ def _predictive(cmp: Comparison) -> Picture | None:
     return Picture(svg(plots.plot_ppc(fit, seed=cmp.seed)), CHECKS[kind], kind)
 
 
-def _sampled(cmp: Comparison, plot: Callable[..., Figure], alt: str, encode: Callable[[Figure], str]) -> Picture | None:
-    fit = cmp.fits.get(cmp.reference)
-    if fit is None or fit.result.draws is None or fit.result.draws.independent:
-        return None
-    return Picture(encode(plot(fit)), alt)
-
-
-def _traces(cmp: Comparison) -> Picture | None:
-    return _sampled(cmp, plots.plot_trace, "Traces of the reference's chains", png)
-
-
-def _ranks(cmp: Comparison) -> Picture | None:
-    return _sampled(cmp, plots.plot_rank, "Rank distributions of the reference's chains", svg)
+def _chains(cmp: Comparison) -> dict[str, Picture | None]:
+    """Ranks and traces of a sampled reference, of the parameters it is least sure of."""
+    sizes = {k: yardstick(m).mcse for k, m in cmp.found.get(cmp.reference, {}).items() if m.draws is not None}
+    if not sizes:
+        return {"ranks": None, "traces": None}
+    worst = sorted(sizes, key=lambda k: -sizes[k])[:DIAGNOSED]
+    shown = [k for k in sizes if k in worst]
+    fit = cmp.fits[cmp.reference]
+    return {
+        "ranks": Picture(svg(plots.plot_rank(fit, shown)), "Rank distributions of the reference's chains"),
+        "traces": Picture(png(plots.plot_trace(fit, shown)), "Traces of the reference's chains"),
+    }
 
 
 def log_share(value: float, largest: float, smallest: float) -> float:

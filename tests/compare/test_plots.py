@@ -55,6 +55,11 @@ def test_named_variables_come_from_the_datatree(sampled):
     assert len([a for a in sampled.plot_dist(var_names=["g"]).axes if a.lines]) == 8
 
 
+def test_named_parameters_come_from_the_tables(sampled):
+    titles = [a.get_title(loc="left") or a.get_title() for a in sampled.plot_dist(var_names=["g.sd", "x"]).axes]
+    assert titles == ["g.sd", "x"]
+
+
 @pytest.mark.parametrize("plot", ["plot_dist", "plot_trace"])
 def test_a_fit_without_draws_says_so(estimated, plot):
     with pytest.raises(bg.MethodError, match="gives no draws"):
