@@ -74,6 +74,8 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
     """
     if sampler not in SAMPLERS:
         raise MethodError(f"unknown sampler {sampler!r}. Known samplers: {', '.join(SAMPLERS)}.")
+    if callable(plan.progress):
+        plan.progress(0.0, "compiling the model")
     model = build_model(problem)
     wanted = variable_names(problem)
     with warnings.catch_warnings():
