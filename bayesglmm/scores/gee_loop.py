@@ -23,6 +23,8 @@ from bayesglmm.scores.working import Aux, inside_domain, working_quantities
 Floats = NDArray[np.float64]
 
 MAX_HALVINGS = 20
+#: Steps without progress after which steps are shortened.
+PATIENCE = 4
 #: Decrements, in standard errors, that rounding of the sums cannot get below.
 _ROUNDOFF = 1e-9
 
@@ -212,10 +214,11 @@ def solve_equations(
     if rows is None:
         raise ConvergenceError("the starting coefficients put a mean outside its range; give others (start=).")
     point, evaluations, rate = point_at(equations, rows), 1, 0.0
+    smallest, since, relax = point.decrement, 0, 1.0
     for iteration in range(1, max_iterations + 1):
         if point.decrement * max(rate, 0.1) / (1.0 - min(rate, 0.9)) < tolerance or point.decrement == 0.0:
             return Solved(point, iteration - 1, evaluations, True, "estimating equations solved")
-        new, tries = _step(equations, point)
+        new, tries = _step(equations, point, relax)
         evaluations += tries
         if new is None or (new.decrement > 0.5 * point.decrement and new.decrement < _ROUNDOFF):
             best = point if new is None or new.decrement > point.decrement else new
@@ -223,19 +226,23 @@ def solve_equations(
             message = "estimating equations solved to round-off" if done else "no step makes the equations smaller"
             return Solved(best, iteration, evaluations, done, message)
         rate = new.decrement / point.decrement
-        point = new
+        point, since = new, since + 1
+        if point.decrement < smallest:
+            smallest, since = point.decrement, 0
+        elif since >= PATIENCE:  # β and the correlation chase each other: shorter steps settle them
+            smallest, since, relax = point.decrement, 0, max(0.5 * relax, 1.0 / 64.0)
     if point.decrement < tolerance:
         return Solved(point, max_iterations, evaluations, True, "estimating equations solved")
     return Solved(point, max_iterations, evaluations, False, f"stopped at the cap of {max_iterations} iterations")
 
 
-def _step(equations: Equations, point: Point) -> tuple[Point | None, int]:
-    """The first of β + δ, β + δ/2, ... that serves, and the tries it took.
+def _step(equations: Equations, point: Point, relax: float) -> tuple[Point | None, int]:
+    """The first of β + δ, β + δ/2, ..., times `relax`, that serves, and the tries it took.
 
     It must keep the means inside their range, must not make the equations larger at the correlation it was found with
     (they may grow when the correlation is then estimated anew), and must leave that estimate feasible.
     """
-    step = point.factor.solve(point.score)
+    step = relax * point.factor.solve(point.score)
     for halving in range(MAX_HALVINGS):
         beta = point.beta + step * 0.5**halving
         if np.array_equal(beta, point.beta):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
+from bayesglmm.scores.acceleration import Path
 from bayesglmm.scores.rows import RowSource
 from bayesglmm.scores.solve import Factor, factorise, require_factor
 from bayesglmm.scores.start import feasible_points
@@ -122,6 +123,7 @@ def score_equations(
         sums = at(beta)
 
     previous, whole, factor = np.inf, True, require_factor(sums)
+    path = Path(())
     message, converged = f"stopped at the cap of {max_iterations} iterations", False
     iteration = first.solved
     while iteration < max_iterations:
@@ -129,9 +131,10 @@ def score_equations(
         step = factor.step(sums.score)
         phi = _unit(family, sums, len(beta))
         decrement = float(np.sqrt(max(float(step @ sums.score), 0.0) / phi))
-        remaining = _remaining(decrement, previous if whole else np.inf)
+        remaining = _remaining(decrement, previous if whole else np.inf, path.contraction)
         roundoff = _is_roundoff(decrement, previous, phi, sums, factor)
-        accepted = _halve(at, beta, step, sums)
+        path = path.extended(beta, step, decrement / previous if whole else np.nan, decrement)
+        accepted = _halve(at, beta, step, sums, path.leap(factor))
         evaluations += accepted.tries
         if accepted.sums is None:
             converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff
@@ -167,9 +170,15 @@ class _Accepted:
     tries: int
 
 
-def _halve(at: Callable[[Floats], Sums], beta: Floats, step: Floats, sums: Sums) -> _Accepted:
-    """The first of β + δ, β + δ/2, ... that is inside the domain and does not raise the deviance."""
+def _halve(
+    at: Callable[[Floats], Sums], beta: Floats, step: Floats, sums: Sums, leap: Floats | None = None
+) -> _Accepted:
+    """The first of the leap, β + δ, β + δ/2, ... that is inside the domain and does not raise the objective."""
     bound = sums.objective + 1e-12 * (abs(sums.objective) + 1e-3 * sums.n * np.finfo(float).eps)
+    if leap is not None:
+        new = at(leap)
+        if new.inside and new.objective <= bound:
+            return _Accepted(leap, new, 1)
     for halving in range(MAX_HALVINGS):
         candidate = beta + step * 0.5**halving
         new = at(candidate)
@@ -187,11 +196,11 @@ def _is_roundoff(decrement: float, previous: float, phi: float, sums: Sums, fact
     return bool(relative <= 1e-15 or (stalled and relative <= 1e-15 * factor.condition))
 
 
-def _remaining(decrement: float, previous: float) -> float:
-    """Distance left after the coming step, from the rate at which decrements shrink."""
+def _remaining(decrement: float, previous: float, contraction: float) -> float:
+    """Distance left after the coming step, from the rate at which decrements shrink (without leaps)."""
     if not np.isfinite(previous) or previous == 0:
         return decrement
-    rate = min(decrement / previous, 0.99)
+    rate = min(max(decrement / previous, contraction), 0.99)
     return decrement * rate / (1.0 - rate)
 
 
