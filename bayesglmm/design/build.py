@@ -93,7 +93,7 @@ def build_design(
     if table.nrows == 0:
         raise DataError("The table has no rows.")
     given = {"weights": weights, "offset": offset, "exposure": exposure}
-    rows = read_rows(table, _used(formula), _grouping(formula), given)
+    rows = read_rows(table, used_columns(formula), _grouping(formula), given)
     response = build_response(formula, rows.columns, rows.index)
     if response is not None:
         check_constant_response(response)
@@ -101,11 +101,11 @@ def build_design(
     names = tuple(spec.column_names)
     keep = independent_columns(X)
     aliased = tuple(name for name, kept in zip(names, keep) if not kept)
-    _check_size(X.shape[0], X.shape[1], len(aliased))
+    check_size(X.shape[0], X.shape[1], len(aliased))
     relations = column_relations(X, keep) if aliased else None
     if aliased:
         X = X[:, keep]
-        _warn_aliased(aliased)
+        warn_aliased(aliased)
     blocks, groups = build_blocks(formula.random, rows.columns, rows.groups, rows.index)
     levels = None if response is None else response.levels
     binding = Binding(spec, keep, groups, levels, {name: _remember(value) for name, value in given.items()})
@@ -127,7 +127,13 @@ def build_design(
 
 
 def rebind(
-    design: Design, newdata: Any, *, offset: Any = None, exposure: Any = None, require_response: bool = False
+    design: Design,
+    newdata: Any,
+    *,
+    offset: Any = None,
+    exposure: Any = None,
+    require_response: bool = False,
+    gaps: dict[str, int] | None = None,
 ) -> Design:
     """Build the same columns from new data, with everything that was learned from the old.
 
@@ -142,6 +148,9 @@ def rebind(
     require_response : bool
         Whether the response must be there, and rows where it is missing are dropped. Otherwise it is taken along when
         it is there for every row in use.
+    gaps : dict of str to int, optional
+        For a chunk of a larger table: missing values are counted here instead of being warned of, and a chunk without a
+        complete row is fine.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def rebind(
     weights = binding.arguments["weights"]
     given["weights"] = weights if isinstance(weights, str) and weights in table else None
     grouping = [name for name in _grouping(formula) if name in table]
-    rows = read_rows(table, _used(formula, with_response=require_response), grouping, given)
+    rows = read_rows(table, used_columns(formula, with_response=require_response), grouping, given, gaps)
     if require_response:
         response = build_response(formula, rows.columns, rows.index, binding.levels)
     else:
@@ -183,7 +192,7 @@ def rebind(
     )
 
 
-def _used(formula: Formula, with_response: bool = True) -> tuple[str, ...]:
+def used_columns(formula: Formula, with_response: bool = True) -> tuple[str, ...]:
     """Columns used as numbers or factors."""
     terms = [*formula.terms, *(term for bar in formula.random for term in bar.terms)]
     left = response_expressions(formula) if with_response else []
@@ -248,15 +257,17 @@ def _weights(rows: Rows) -> Floats | None:
     return weights.copy()
 
 
-def _warn_aliased(aliased: tuple[str, ...]) -> None:
+def warn_aliased(aliased: tuple[str, ...], stacklevel: int = 3) -> None:
+    """Warn of columns that were left out."""
     names = ", ".join(aliased[:10]) + (", …" if len(aliased) > 10 else "")
     warnings.warn(
         f"Not estimable and left out, because they are linear combinations of earlier columns: {names}.",
         DataWarning,
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
 
 
-def _check_size(n: int, p: int, aliased: int) -> None:
+def check_size(n: int, p: int, aliased: int) -> None:
+    """Refuse fewer rows than there are coefficients."""
     if n <= p - aliased:
         raise DataError(f"{n} rows cannot determine {p} coefficients. Leave out terms, or bring more rows.")

@@ -58,8 +58,7 @@ def build_matrix(
     """
     nodes = {factor_name(factor): factor for term in terms for factor in term.factors}
     if spec is None:
-        formula = SimpleFormula([_formulaic_term(term) for term in terms], _ordering="none")
-        spec = ModelSpec(formula=formula, na_action="ignore", output="numpy")
+        spec = new_spec(terms, {})
     try:
         matrix = _Materializer(columns, nodes, index, spec).get_model_matrix(spec)
     except FactorEvaluationError as error:
@@ -69,6 +68,19 @@ def build_matrix(
     except FormulaicError as error:
         raise DataError(f"The design matrix cannot be built: {error}") from error
     return matrix.__wrapped__, matrix.model_spec
+
+
+def new_spec(terms: Sequence[ModelTerm], learned: dict[str, dict[str, Any]]) -> ModelSpec:
+    """Specify the columns of model terms before any data are seen.
+
+    Parameters
+    ----------
+    terms : sequence of ModelTerm
+    learned : dict of str to dict
+        What transforms already know, by the text of the call.
+    """
+    formula = SimpleFormula([_formulaic_term(term) for term in terms], _ordering="none")
+    return ModelSpec(formula=formula, na_action="ignore", output="numpy", transform_state=learned)
 
 
 def _formulaic_term(term: ModelTerm) -> Term:

@@ -37,16 +37,21 @@ def independent_columns(X: Floats) -> NDArray[np.bool_]:
     p = X.shape[1]
     if p == 0:
         return np.ones(0, dtype=bool)
-    G = X.T @ X
+    if clearly_independent(X.T @ X):
+        return np.ones(p, dtype=bool)
+    return limited_pivoting(_triangular_factor(X))
+
+
+def clearly_independent(G: Floats) -> bool:
+    """Whether cross-products X'X, shape (p, p), leave no doubt that no column depends on the others."""
     scale = np.sqrt(np.diagonal(G))
-    if np.isfinite(scale).all() and (scale > 0).all():
-        try:
-            pivots = np.diagonal(np.linalg.cholesky(G / np.outer(scale, scale)))
-        except np.linalg.LinAlgError:
-            pivots = np.zeros(p)
-        if pivots.min() > _CLEAR:
-            return np.ones(p, dtype=bool)
-    return _limited_pivoting(_triangular_factor(X))
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return False
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(G / np.outer(scale, scale)))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min(initial=1.0) > _CLEAR)
 
 
 def column_relations(X: Floats, keep: NDArray[np.bool_]) -> Floats:
@@ -66,10 +71,15 @@ def column_relations(X: Floats, keep: NDArray[np.bool_]) -> Floats:
     """
     scale = np.abs(X).max(axis=0)
     scale[scale == 0] = 1.0
-    R = _triangular_factor(X)
+    C = relations_of(_triangular_factor(X), keep)
+    return C * scale[~keep] / scale[keep][:, None]
+
+
+def relations_of(R: Floats, keep: NDArray[np.bool_]) -> Floats:
+    """As `column_relations`, from the triangular factor, shape (k, p), of columns of comparable length."""
     C = np.linalg.lstsq(R[:, keep], R[:, ~keep], rcond=None)[0]
     C[np.abs(C) < 1e-10] = 0.0
-    return C * scale[~keep] / scale[keep][:, None]
+    return C
 
 
 def _triangular_factor(X: Floats) -> Floats:
@@ -82,8 +92,8 @@ def _triangular_factor(X: Floats) -> Floats:
     return R
 
 
-def _limited_pivoting(R: Floats) -> NDArray[np.bool_]:
-    """Gram-Schmidt, twice for accuracy, from the left, leaving out what adds nothing."""
+def limited_pivoting(R: Floats) -> NDArray[np.bool_]:
+    """Columns of R, shape (k, p), that add something: Gram-Schmidt from the left, twice for accuracy."""
     p = R.shape[1]
     keep = np.zeros(p, dtype=bool)
     Q = np.empty((R.shape[0], min(R.shape)))

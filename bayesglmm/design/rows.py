@@ -56,7 +56,13 @@ class Rows:
         return int((~self.kept).sum())
 
 
-def read_rows(table: Table, used: Iterable[str], grouping: Iterable[str], arguments: dict[str, Any]) -> Rows:
+def read_rows(
+    table: Table,
+    used: Iterable[str],
+    grouping: Iterable[str],
+    arguments: dict[str, Any],
+    gaps: dict[str, int] | None = None,
+) -> Rows:
     """Read what the formula uses, drop rows with missing values, and check that numbers are finite.
 
     Parameters
@@ -68,6 +74,8 @@ def read_rows(table: Table, used: Iterable[str], grouping: Iterable[str], argume
         Columns used as labels of groups.
     arguments : dict of str to (str, array-like or None)
         Weights, offset and exposure.
+    gaps : dict of str to int, optional
+        For a table that is one of many: missing values are counted here, by column, and nothing is said about them.
 
     Raises
     ------
@@ -83,7 +91,11 @@ def read_rows(table: Table, used: Iterable[str], grouping: Iterable[str], argume
     groups = {name: read_group(table.column(name), name) for name in grouping}
     values = {name: read_argument(name, given, table) for name, given in arguments.items() if given is not None}
     everything: list[tuple[str, Column]] = [*columns.items(), *groups.items(), *values.items()]
-    kept = _complete(everything, table.nrows)
+    kept, counts = _complete(everything, table.nrows)
+    if gaps is None:
+        report_missing(counts, table.nrows, int(kept.sum()))
+    else:
+        gaps.update({name: gaps.get(name, 0) + count for name, count in counts.items()})
     index = table.index
     if not kept.all():
         columns = {name: take(column, kept) for name, column in columns.items()}
@@ -96,8 +108,8 @@ def read_rows(table: Table, used: Iterable[str], grouping: Iterable[str], argume
     return Rows(columns, groups, values, kept, index)
 
 
-def _complete(everything: list[tuple[str, Column]], nrows: int) -> NDArray[np.bool_]:
-    """Rows without a missing value; warn about the others."""
+def _complete(everything: list[tuple[str, Column]], nrows: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Rows without a missing value, and the numbers of missing values by column."""
     kept = np.ones(nrows, dtype=bool)
     counts: dict[str, int] = {}
     for name, column in everything:
@@ -105,16 +117,30 @@ def _complete(everything: list[tuple[str, Column]], nrows: int) -> NDArray[np.bo
         if gaps.any():
             counts[name] = max(counts.get(name, 0), int(gaps.sum()))
             kept &= ~gaps
-    dropped = nrows - int(kept.sum())
-    if dropped == 0:
-        return kept
+    return kept, counts
+
+
+def report_missing(counts: dict[str, int], nrows: int, kept: int, stacklevel: int = 4) -> None:
+    """Warn of rows that were left out for missing values, and refuse a table of which nothing is left.
+
+    Parameters
+    ----------
+    counts : dict of str to int
+        Missing values by column.
+    nrows, kept : int
+        Rows of the table, and those without a missing value.
+    stacklevel : int
+        Of the warning.
+    """
+    if kept == nrows:
+        return
     by_column = ", ".join(f"{name}: {count}" for name, count in counts.items())
-    if not kept.any():
+    if kept == 0:
         empty = [name for name, count in counts.items() if count == nrows]
         hint = f" The column {', '.join(map(repr, empty))} has no values at all." if empty else ""
         raise DataError(f"Every row has a missing value in a column the model uses ({by_column}).{hint}")
-    warnings.warn(f"Dropped {dropped} of {nrows} rows with missing values ({by_column}).", DataWarning, stacklevel=4)
-    return kept
+    message = f"Dropped {nrows - kept} of {nrows} rows with missing values ({by_column})."
+    warnings.warn(message, DataWarning, stacklevel=stacklevel)
 
 
 def read_argument(name: str, given: Any, table: Table) -> Floats:

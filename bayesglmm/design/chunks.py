@@ -1,0 +1,224 @@
+"""Tables in chunks: data read again at every pass, so that only a chunk of it is ever in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bayesglmm.errors import DataError
+
+#: () → the tables of one part, one after the other; can be sent to another process.
+Part = Callable[[], Iterator[Any]]
+
+#: Rows read at once from files.
+CHUNK_ROWS = 32_768
+#: Parts handed to an executor before the first is waited for, when parts hold their rows themselves.
+AHEAD = 8
+
+
+class Chunks:
+    """A table that is read chunk by chunk, as often as needed.
+
+    Parameters
+    ----------
+    source : callable, list, path, pyarrow Dataset or dask DataFrame
+        A function that returns an iterator over tables (pandas, polars, pyarrow, dicts of arrays), a list of tables, a
+        parquet file or a directory of them, a ``pyarrow.dataset``, or a dask DataFrame.
+    rows : int
+        Rows read at once from parquet and datasets.
+
+    Raises
+    ------
+    DataError
+        For anything else; above all for an iterator, which can be read once only.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> def january_to_march():
+    ...     for month in (1, 2, 3):
+    ...         yield pd.DataFrame({"month": [month] * 4, "y": [month, 2, 3, month + 1]})
+    >>> model = bg.Model("y ~ month", bg.Chunks(january_to_march), family="poisson")
+    >>> model.fit("irls").nobs
+    12
+    """
+
+    def __init__(self, source: Any, *, rows: int = CHUNK_ROWS) -> None:
+        self._parts, self.ahead = _reader(source, rows)
+        self.source = source
+
+    def __repr__(self) -> str:
+        shown = str(self.source) if isinstance(self.source, str | Path) else type(self.source).__name__
+        return f"Chunks({shown})"
+
+    def parts(self, columns: Sequence[str]) -> Iterator[Part]:
+        """Readers of the parts, in order.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The columns that are needed; sources that hold more do not read the others.
+        """
+        return self._parts(columns)
+
+    def tables(self, columns: Sequence[str]) -> Iterator[Any]:
+        """All tables, in order."""
+        for part in self.parts(columns):
+            yield from part()
+
+
+def as_chunks(data: Any) -> Chunks | None:
+    """Give the chunks of data that come in chunks, and None for a table in memory."""
+    if isinstance(data, Chunks):
+        return data
+    if isinstance(data, str | Path | list | tuple | Iterator) or callable(data) or _is_dataset(data) or _is_dask(data):
+        return Chunks(data)
+    return None
+
+
+def map_parts(function: Callable[[Part], Any], chunks: Chunks, columns: Sequence[str], executor: Any) -> Iterator[Any]:
+    """Apply a function to every part, here or by an executor; results come in the order of the parts.
+
+    Parameters
+    ----------
+    function : callable
+        Part → anything.
+    chunks : Chunks
+    columns : sequence of str
+        The columns that are needed.
+    executor : concurrent.futures.Executor or None
+        Who does the work.
+    """
+    return map_ordered(function, chunks.parts(columns), executor, chunks.ahead)
+
+
+def map_ordered(
+    function: Callable[[Any], Any], items: Iterable[Any], executor: Any, ahead: int | None = None
+) -> Iterator[Any]:
+    """Map by an executor with results in order, and at most `ahead` items under way."""
+    if executor is None:
+        yield from map(function, items)
+        return
+    task = Portable(function)
+    waiting: deque[Any] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(task, Portable(item)))
+            if ahead is not None and len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+class Portable:
+    """A value that reaches another process even when it holds lambdas (families and links do)."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, item: Portable) -> Any:
+        """Apply the function held to the value held."""
+        return self.value(item.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _unpack, (cloudpickle.dumps(self.value),)
+
+
+def _unpack(packed: bytes) -> Portable:
+    import cloudpickle
+
+    return Portable(cloudpickle.loads(packed))
+
+
+def _reader(source: Any, rows: int) -> tuple[Callable[[Sequence[str]], Iterator[Part]], int | None]:
+    """How to read a source, and how many of its parts may be under way at once."""
+    if isinstance(source, Chunks):
+        return source.parts, source.ahead
+    if isinstance(source, str | Path):
+        return partial(_dataset_parts, _open_parquet(source), rows), None
+    if _is_dataset(source):
+        return partial(_dataset_parts, source, rows), None
+    if _is_dask(source):
+        return partial(_dask_parts, source), None
+    if isinstance(source, Iterator):
+        raise DataError(
+            "The data are an iterator, which can be read once only, and every step of a fit reads them again. "
+            "Give the function that makes it: Chunks(function)."
+        )
+    if callable(source):
+        return lambda columns: (partial(_held, table) for table in source()), AHEAD
+    if isinstance(source, list | tuple):
+        if not source:
+            raise DataError("The list of chunks is empty.")
+        return lambda columns: (partial(_held, table) for table in source), None
+    raise DataError(
+        f"Chunks of a {type(source).__name__} cannot be read. Expected a function that returns an iterator over "
+        "tables, a list of tables, a parquet path, a pyarrow dataset or a dask DataFrame."
+    )
+
+
+def _held(table: Any) -> Iterator[Any]:
+    yield table() if callable(table) else table
+
+
+def _is_dataset(data: Any) -> bool:
+    return type(data).__module__.startswith("pyarrow") and hasattr(data, "get_fragments")
+
+
+def _is_dask(data: Any) -> bool:
+    return type(data).__module__.startswith("dask") and hasattr(data, "get_partition")
+
+
+def _open_parquet(path: str | Path) -> Any:
+    if not os.path.exists(path):
+        raise DataError(f"There is no file or directory {str(path)!r}. Expected parquet data, or a table in memory.")
+    try:
+        from pyarrow import ArrowInvalid, dataset
+    except ImportError as error:  # pragma: no cover
+        raise DataError("Reading parquet needs pyarrow: pip install pyarrow.") from error
+    try:
+        return dataset.dataset(path, format="parquet", partitioning="hive")
+    except ArrowInvalid as error:
+        raise DataError(f"{str(path)!r} cannot be read as parquet: {error}.") from error
+
+
+def _dataset_parts(source: Any, rows: int, columns: Sequence[str]) -> Iterator[Part]:
+    present = [name for name in columns if name in source.schema.names]
+    for fragment in source.get_fragments():
+        pieces = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+        for piece in pieces:
+            yield partial(_piece_tables, piece, source.schema, present, rows)
+
+
+def _piece_tables(piece: Any, schema: Any, columns: list[str], rows: int) -> Iterator[Any]:
+    """Read a row group in batches, one at a time and none ahead; labels of rows count within the row group."""
+    import pandas as pd
+    import pyarrow as pa
+
+    # use_threads and read-ahead are for speed alone, and would hold many batches at once
+    options = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
+    start = 0
+    for batch in piece.to_batches(schema=schema, columns=columns, batch_size=rows, **options):
+        frame = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
+        frame.index = pd.RangeIndex(start, start + len(frame))
+        start += len(frame)
+        yield frame
+
+
+def _dask_parts(frame: Any, columns: Sequence[str]) -> Iterator[Part]:
+    present = frame[[name for name in columns if name in frame.columns]]
+    for k in range(present.npartitions):
+        yield partial(_partition, present.get_partition(k).optimize())
+
+
+def _partition(part: Any) -> Iterator[Any]:
+    yield part.compute(scheduler="synchronous")
