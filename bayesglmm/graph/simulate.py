@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.families.base import Family
+from bayesglmm.graph.rows import row_distribution
 from bayesglmm.links import Link, get_link
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,6 @@ def draw_family(
     import pymc as pm
     import pytensor.tensor as pt
 
-    assert family.distribution is not None
     aux = {
         a.name: pt.as_tensor(np.asarray(get_link(a.link).mean(psi[:, j]), dtype=float)[:, None])
         for j, a in enumerate(family.auxiliaries)
@@ -56,6 +56,6 @@ def draw_family(
     linear = pt.as_tensor(eta)
     trials = None if trials is None else np.broadcast_to(np.asarray(trials, dtype=float), eta.shape)
     w = None if weights is None else np.broadcast_to(weights, eta.shape)
-    response = family.distribution(pm, linear, link.symbolic(pt, linear), aux, trials, w)
+    response = row_distribution(family, link, linear, aux, trials, w)
     # The draw is one vectorised numpy call per node of a tiny graph: compiling it would cost more than it saves.
     return np.asarray(pm.draw(response, random_seed=rng, mode="FAST_COMPILE"), dtype=float)
