@@ -9,6 +9,7 @@ half as many digits on ill-conditioned columns. Neither makes an n × p temporar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,12 +126,14 @@ def block_sums(
     else:
         gram = cross_product(B)
     deviance = float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum())
+    with np.errstate(over="ignore", invalid="ignore"):  # a wild step is refused by its deviance
+        pearson, eta_norm = float(work.score @ work.residual), float(work.weight @ np.square(eta))
     return Sums(
         n=m,
         deviance=deviance,
         objective=deviance,
-        pearson=float(work.score @ work.residual),
-        eta_norm=float(work.weight @ np.square(eta)),
+        pearson=pearson,
+        eta_norm=eta_norm,
         inside=inside_domain(family, link, eta, rows.y, work),
         gram=gram,
         triangle=triangle,
@@ -166,6 +169,16 @@ def sweep(
     qr : bool
         Keep the triangle instead of the Gram matrix.
     """
+    part = partial(_sweep_part, family=family, link=link, aux=aux, beta=beta, qr=qr)
+    total: Sums | None = None
+    for sums in [part(source)] if source.map is None else source.map(part):
+        total = sums if total is None else total if sums is None else total + sums
+    assert total is not None
+    return total
+
+
+def _sweep_part(source: RowSource, family: Family, link: Link, aux: Aux, beta: Floats | None, qr: bool) -> Sums | None:
+    """Sums over the rows of one source; None when it has none."""
     total: Sums | None = None
     buffer = np.empty((0, len(source.columns)))
     for rows in source.blocks():
@@ -184,5 +197,4 @@ def sweep(
             buffer=buffer,
         )
         total = part if total is None else total + part
-    assert total is not None
     return total

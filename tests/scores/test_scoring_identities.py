@@ -195,6 +195,29 @@ def test_triangle_has_the_gram_matrix_of_its_rows() -> None:
     np.testing.assert_allclose(R.T @ R, X.T @ X, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("family", "link", "y"),
+    [
+        ("inverse_gaussian", "log", "skewed"),
+        ("gamma", "log", "skewed"),
+        ("gaussian", "log", "skewed"),
+        ("binomial", "cauchit", "binary"),
+    ],
+)
+def test_slow_sequences_are_mixed(
+    family: str, link: str, y: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where plain scoring shrinks its steps by a constant factor, leaps find the same root in fewer of them."""
+    responses = {"skewed": np.exp(ETA + 0.9 * rng.normal(size=N)), "binary": (ETA + rng.normal(size=N) > 0.7) * 1.0}
+    problem = array_problem(X, responses[y], family, link)
+    mixed = fit_irls(problem)
+    monkeypatch.setattr("bayesglmm.scores.acceleration.Path.leap", lambda path, factor: None)
+    plain = fit_irls(problem, max_iterations=1000)
+    agree(mixed, plain, rtol=1e-8)
+    assert mixed.status.converged
+    assert mixed.status.iterations < plain.status.iterations
+
+
 # --- domains ------------------------------------------------------------------------------------------------------
 
 
