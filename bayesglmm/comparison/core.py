@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayesglmm.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One model fitted by many methods, scored against one of them.
 
@@ -132,6 +132,9 @@ class Comparison:
         from bayesglmm.report import write_report
 
         return write_report(self, Path(path))
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.model.formula!r}: {', '.join(self.methods)} against {self.reference}>"
 
     def __str__(self) -> str:
         cells = self.verdict[["method", "worst_bias", "worst_sd_ratio", "seconds", "sentence"]]

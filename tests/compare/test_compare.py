@@ -249,6 +249,7 @@ def test_its_printed_faces_hold_whole_sentences(usual):
     for sentence in usual.verdict["sentence"]:
         assert sentence in str(usual)
         assert html.escape(sentence, quote=False) in usual._repr_html_()
+    assert repr(usual) == "<Comparison of 'y ~ x + (1 | g)': mql, pql, laplace, agq, mcmc against mcmc>"
 
 
 def test_a_singular_fit_is_compared_where_it_can_be():
