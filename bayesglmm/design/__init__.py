@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bayesglmm.design.build import build_design, rebind
+from bayesglmm.design.chunked import ChunkedDesign, build_chunked_design
+from bayesglmm.design.chunks import Chunks, as_chunks
 from bayesglmm.design.options import row_values
 from bayesglmm.design.response import check_constant_response
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
 
-__all__ = ["Design", "RandomBlock", "Response", "Term", "build_design", "check_constant_response", "rebind", "row_values"]
+__all__ = ["ChunkedDesign", "Chunks", "Design", "RandomBlock", "Response", "Term", "as_chunks", "build_chunked_design", "build_design", "check_constant_response", "rebind", "row_values"]

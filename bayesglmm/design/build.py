@@ -189,6 +189,7 @@ def rebind(
         n_dropped=rows.n_dropped,
         binding=binding,
         relations=design.relations,
+        kept=None if rows.n_dropped == 0 else rows.kept,
     )
 
 

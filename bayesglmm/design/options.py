@@ -30,6 +30,8 @@ def row_values(design: Design, data: Any, given: Any, name: str) -> Any:
         Columns as pandas Series (so that categories and dates keep their meaning); None and values of any other length
         are returned as they are, for the method to judge.
     """
+    if design.chunks is not None:  # columns are read with the chunks
+        return given
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(g, str) for g in given):
         return tuple(row_values(design, data, g, name) for g in given)
     if isinstance(given, str):

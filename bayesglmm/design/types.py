@@ -122,6 +122,8 @@ class Design:
         How the aliased columns depend on those of `X`: column j of ``X @ relations`` is the j-th aliased one.
     kept : ndarray of bool, shape (rows of the table,), or None
         Which rows of the table are in use; None when all are.
+    chunks : Chunks or None
+        Where the rows are read from when they are not in memory (``bayesglmm.design.chunked.ChunkedDesign``).
     """
 
     formula: Any
@@ -137,6 +139,7 @@ class Design:
     binding: Any = field(default=None, repr=False, compare=False)
     relations: Floats | None = field(default=None, repr=False, compare=False)
     kept: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    chunks: Any = field(default=None, repr=False, compare=False)
 
     @property
     def nobs(self) -> int:

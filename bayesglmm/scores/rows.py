@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.design.types import Design
 from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -55,12 +57,16 @@ class RowSource:
         Number of rows, where it is known before the first pass.
     sample : callable or None
         () → a source of evenly spaced rows, where there are so many that starting values are better found on a few.
+    map : callable or None
+        (function of a source) → iterator of what the function gives for each part of the rows, in order, where parts
+        are summed apart (by other processes, say). None: the rows are one part.
     """
 
     blocks: Callable[[], Iterator[Rows]]
     columns: tuple[str, ...]
     n: int | None = None
     sample: Callable[[], RowSource] | None = None
+    map: Callable[[Callable[[RowSource], Any]], Iterator[Any]] | None = None
 
 
 def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
@@ -75,13 +81,16 @@ def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
     """
     n, p = problem.design.X.shape
     step = min(n // (SAMPLE_ROWS_PER_COLUMN * max(p, 1)), SAMPLE_STEP)
-    sample = partial(_strided_rows, problem, size, step) if n >= MANY_ROWS and step > 3 else None
-    return _strided_rows(problem, size, 1, sample)
+    sample = partial(design_rows, problem.design, size, step) if n >= MANY_ROWS and step > 3 else None
+    return design_rows(problem.design, size, 1, sample)
 
 
-def _strided_rows(problem: Problem, size: int, step: int, sample: Callable[[], RowSource] | None = None) -> RowSource:
-    """Every step-th row, in blocks."""
-    d, r = problem.design, problem.response
+def design_rows(
+    d: Design, size: int = BLOCK_ROWS, step: int = 1, sample: Callable[[], RowSource] | None = None
+) -> RowSource:
+    """Every step-th row of a design that has a response, in blocks."""
+    r = d.response
+    assert r is not None
 
     def blocks() -> Iterator[Rows]:
         for start in range(0, d.nobs, size * step):

@@ -1,0 +1,284 @@
+"""The design of data in chunks: everything a design knows, except the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bayesglmm.design.build import check_size, rebind, warn_aliased
+from bayesglmm.design.chunks import Chunks, Part, map_parts
+from bayesglmm.design.rank import clearly_independent, limited_pivoting, relations_of
+from bayesglmm.design.response import check_constant_response
+from bayesglmm.design.settle import located, needed_columns, numbered_tables, settle
+from bayesglmm.design.types import Design, Floats, Response
+from bayesglmm.errors import DataError, FormulaError, MethodError
+from bayesglmm.formula import parse_formula
+
+#: At most about so many rows are kept for starting values.
+SAMPLE_ROWS = 20_000
+
+
+def _missing(what: str) -> Any:
+    def needs_rows(self: object) -> NoReturn:
+        raise MethodError(
+            f"This needs every row in memory ({what}), and the data of this model come in chunks. "
+            "Give the rows it is about (newdata=), or fit a table in memory, for instance a sample of the rows."
+        )
+
+    return property(needs_rows)
+
+
+class ChunkedResponse(Response):
+    """Name and levels of a response whose values are read chunk by chunk; asking for the values is an error."""
+
+    y = _missing("the response")
+    trials = _missing("the trials")
+
+    def __init__(self, name: str, levels: tuple[str, ...] | None) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "levels", levels)
+
+
+class ChunkedDesign(Design):
+    """A design whose rows are read chunk by chunk; asking for them all at once is an error.
+
+    Parameters
+    ----------
+    bound : Design
+        Of a few rows: knows formula, columns and binding.
+    chunks : Chunks
+        Where the rows come from.
+    nobs, n_dropped : int
+        Rows in use, and rows left out for missing values.
+    sample : Design
+        Evenly spaced rows, for starting values.
+    """
+
+    X = _missing("the design matrix")
+    offset = _missing("the offset")
+    weights = _missing("the weights")
+    index = _missing("the labels of the rows")
+    kept = _missing("which rows are in use")
+    nobs = 0
+
+    def __init__(self, bound: Design, chunks: Chunks, nobs: int, n_dropped: int, sample: Design) -> None:
+        response = bound.response
+        assert response is not None
+        values = {
+            "formula": bound.formula,
+            "response": ChunkedResponse(response.name, response.levels),
+            "columns": bound.columns,
+            "aliased": bound.aliased,
+            "blocks": (),
+            "n_dropped": n_dropped,
+            "binding": bound.binding,
+            "relations": bound.relations,
+            "chunks": chunks,
+            "nobs": nobs,
+            "bound": bound,
+            "sample": sample,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    chunks: Chunks
+    bound: Design
+    sample: Design
+
+    def __repr__(self) -> str:
+        return f"ChunkedDesign({self.nobs} rows of {self.chunks!r}, {len(self.columns)} columns)"
+
+    def map(self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = ()) -> Iterator[Any]:
+        """Apply a function to every part of the data; results come in the order of the parts.
+
+        Parameters
+        ----------
+        function : callable
+            :class:`BoundPart` → anything.
+        executor : concurrent.futures.Executor, optional
+            Who does the work.
+        extra : tuple of str
+            Columns to read beside those of the model.
+        """
+        columns = [*needed_columns(self.formula, self.binding.arguments), *extra]
+        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor)
+
+
+@dataclass(frozen=True)
+class BoundPart:
+    """One part of the data with the design it is to be bound to."""
+
+    part: Part
+    bound: Design
+
+    def designs(self) -> Iterator[tuple[Design, Any]]:
+        """The design of each table of the part that has complete rows, and the table."""
+        for table in self.part():
+            design = rebind(self.bound, table, require_response=True, gaps={})
+            if design.nobs:
+                yield design, table
+
+
+@dataclass(frozen=True)
+class _Bind:
+    """Part → function of the bound part (a class, so that it can be sent to another process)."""
+
+    function: Callable[[BoundPart], Any]
+    bound: Design
+
+    def __call__(self, part: Part) -> Any:
+        return self.function(BoundPart(part, self.bound))
+
+
+def build_chunked_design(
+    formula: str,
+    chunks: Chunks,
+    check: Callable[[Response], Any],
+    *,
+    weights: Any = None,
+    offset: Any = None,
+    exposure: Any = None,
+) -> ChunkedDesign:
+    """Build the design of data in chunks: one pass settles categories and transforms, a second checks every row.
+
+    Parameters
+    ----------
+    formula : str
+        Without random terms.
+    chunks : Chunks
+    check : callable
+        Response → raises DataError when the family cannot have produced it.
+    weights, offset, exposure : str or float, optional
+        Names of columns, or numbers.
+
+    Returns
+    -------
+    ChunkedDesign
+
+    Raises
+    ------
+    FormulaError
+        For random terms, a formula without a response, or transforms that one pass cannot settle.
+    DataError
+        For what is wrong with a chunk.
+    """
+    parsed = parse_formula(formula)
+    if parsed.random:
+        raise FormulaError(
+            f"({parsed.random[0].label}) cannot be fitted to data in chunks: random effects need all rows in memory. "
+            "Leave the term out, or fit a table in memory."
+        )
+    arguments = {"weights": weights, "offset": offset, "exposure": exposure}
+    bound, settled = settle(parsed, chunks, arguments)
+    if bound.response is None:
+        raise FormulaError("There is no response: write it to the left of '~'.")
+    step = max(1, settled.kept // max(SAMPLE_ROWS, 200 * len(bound.columns)))
+    seen = _check_rows(bound, chunks, arguments, check, step)
+    check_constant_response(seen.extremes)
+    keep, relations = _independent(bound, chunks, arguments, seen.gram)
+    names = bound.columns
+    aliased = tuple(name for name, kept in zip(names, keep) if not kept)
+    check_size(settled.kept, len(names), len(aliased))
+    if aliased:
+        warn_aliased(aliased, stacklevel=4)
+    bound = replace(
+        bound,
+        X=bound.X[:, keep],
+        columns=tuple(name for name, kept in zip(names, keep) if kept),
+        aliased=aliased,
+        relations=relations,
+        binding=replace(bound.binding, keep=keep),
+    )
+    sample = replace(seen.sample, X=seen.sample.X[:, keep], columns=bound.columns, binding=bound.binding)
+    return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    gram: Floats
+    extremes: Response
+    sample: Design
+
+
+def _check_rows(
+    bound: Design, chunks: Chunks, arguments: dict[str, Any], check: Callable[[Response], Any], step: int
+) -> _Seen:
+    """Build every row once: values are checked, cross-products added up, and every step-th row is kept."""
+    p, start = len(bound.columns), 0
+    gram = np.zeros((p, p))
+    extremes: list[Response] = []
+    samples: list[Design] = []
+    for place, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
+        with located(place):
+            design = rebind(bound, table, require_response=True, gaps={})
+            if design.nobs == 0:
+                continue
+            assert design.response is not None
+            check(design.response)
+            gram += design.X.T @ design.X
+            extremes = [_extremes([*extremes, design.response])]
+            samples.append(_rows_of(design, slice(-start % step, None, step)))
+            start += design.nobs
+    return _Seen(gram, extremes[0], _stack(samples))
+
+
+def _extremes(responses: list[Response]) -> Response:
+    """The rows with the lowest and the highest response (proportion): enough to see whether it is constant."""
+    y = np.concatenate([r.y for r in responses])
+    trials = None if responses[0].trials is None else np.concatenate([r.trials for r in responses])  # type: ignore[misc]
+    share = y if trials is None else y / trials
+    ends = np.array([share.argmin(), share.argmax()])
+    return replace(responses[0], y=y[ends], trials=None if trials is None else trials[ends])
+
+
+def _rows_of(design: Design, rows: slice) -> Design:
+    r = design.response
+    assert r is not None
+    return replace(
+        design,
+        X=design.X[rows].copy(),
+        offset=design.offset[rows].copy(),
+        weights=None if design.weights is None else design.weights[rows].copy(),
+        response=replace(r, y=r.y[rows].copy(), trials=None if r.trials is None else r.trials[rows].copy()),
+        index=None,
+        binding=None,
+    )
+
+
+def _stack(parts: list[Design]) -> Design:
+    def join(values: list[Any]) -> Any:
+        return None if values[0] is None else np.concatenate(values)
+
+    responses = [d.response for d in parts if d.response is not None]
+    response = replace(responses[0], y=join([r.y for r in responses]), trials=join([r.trials for r in responses]))
+    return replace(
+        parts[0],
+        X=join([d.X for d in parts]),
+        offset=join([d.offset for d in parts]),
+        weights=join([d.weights for d in parts]),
+        response=response,
+    )
+
+
+def _independent(
+    bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats
+) -> tuple[Any, Floats | None]:
+    """Which columns add something, and how the others depend on them; a triangular factor decides when in doubt."""
+    p = len(gram)
+    if p == 0 or clearly_independent(gram):
+        return np.ones(p, dtype=bool), None
+    scale = np.sqrt(np.diagonal(gram))
+    scale[scale == 0] = 1.0
+    R = np.empty((0, p))
+    for _, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
+        X = rebind(bound, table, require_response=True, gaps={}).X
+        R = np.linalg.qr(np.vstack([R, X / scale]), mode="r")
+    if not np.isfinite(R).all():
+        raise DataError("The columns of the design are too large to be compared. Rescale them.")
+    keep = limited_pivoting(R)
+    if keep.all():
+        return keep, None
+    return keep, relations_of(R, keep) * scale[~keep] / scale[keep][:, None]
