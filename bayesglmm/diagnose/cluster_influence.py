@@ -47,7 +47,7 @@ def cluster_influence(problem: Problem, result: Result) -> pd.DataFrame:
             "leverage": leverage,
             "cooks_distance": np.einsum("ki,ij,kj->k", change, np.linalg.inv(cov), change) / p,
         },
-        index=pd.Index(clusters.labels, name="cluster"),
+        index=clusters.labels.rename("cluster"),
     )
     names = [f"dfbetas[{c}]" for c in problem.design.columns]
     return pd.concat([table, pd.DataFrame(-change / np.sqrt(np.diag(cov)), columns=names, index=table.index)], axis=1)

@@ -42,8 +42,37 @@ class Alternated:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Profile:
+    """How an auxiliary is found given the coefficients.
+
+    Parameters
+    ----------
+    rough : Problem
+        Rows in memory that suggest where to start.
+    maximise : callable
+        (β, ψ) → maximum-likelihood ψ, and whether it is an interior maximum.
+    """
+
+    rough: Problem
+    maximise: Callable[[Floats, Floats], tuple[Floats, bool]]
+
+
+def in_memory(problem: Problem) -> Profile:
+    """Profile of a problem whose rows are in memory."""
+
+    def maximise(beta: Floats, psi: Floats) -> tuple[Floats, bool]:
+        return maximise_auxiliary(problem, problem.design.X @ beta + problem.design.offset, psi)
+
+    return Profile(problem, maximise)
+
+
 def alternate(
-    problem: Problem, score_at: Callable[[Aux, Floats | None], Scored], start: Floats | None, tolerance: float
+    problem: Problem,
+    score_at: Callable[[Aux, Floats | None], Scored],
+    start: Floats | None,
+    tolerance: float,
+    profile: Profile | None = None,
 ) -> Alternated:
     """Maximise the likelihood over β and one auxiliary of the variance, by turns.
 
@@ -60,8 +89,11 @@ def alternate(
         First coefficients.
     tolerance : float
         As for the scoring; the auxiliary is held to a tenth of it.
+    profile : Profile, optional
+        How the auxiliary is found; from all rows in memory when left out.
     """
-    y, w = problem.mean_response, problem.case_weights
+    profile = in_memory(problem) if profile is None else profile
+    y, w = profile.rough.mean_response, profile.rough.case_weights
     auxiliary = problem.family.auxiliaries[0]
     rough = auxiliary.start(y, np.full(len(y), np.average(y, weights=w)), w)
     psi = np.atleast_1d(get_link(auxiliary.link).eta(np.asarray(rough, dtype=float)))
@@ -70,7 +102,7 @@ def alternate(
         scored = score_at(auxiliary_values(problem, psi), beta)
         iterations, evaluations = iterations + scored.iterations, evaluations + scored.evaluations
         beta, old = scored.beta, psi
-        psi, interior = maximise_auxiliary(problem, problem.design.X @ beta + problem.design.offset, psi)
+        psi, interior = profile.maximise(beta, psi)
         moved = abs(float(psi[0] - old[0]))
         if moved < max(0.1 * tolerance, 1e-12) or not scored.converged:
             break

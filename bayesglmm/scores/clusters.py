@@ -29,7 +29,7 @@ class Clusters:
         First sorted row of each cluster.
     sizes : ndarray of int64, shape (K,)
         Rows of each cluster.
-    labels : tuple, length K
+    labels : pandas Index, length K
         Cluster labels.
     positions : ndarray of int64, shape (n,)
         Occasion of each sorted row: rank of its time among all times, or its place within the cluster.
@@ -44,7 +44,7 @@ class Clusters:
     order: Ints | None
     starts: Ints
     sizes: Ints
-    labels: tuple[Any, ...]
+    labels: pd.Index
     positions: Ints
     occasions: tuple[Any, ...]
     times: Floats | None = None
@@ -95,7 +95,7 @@ class Clusters:
             order=None,
             starts=np.r_[0, np.cumsum(sizes)[:-1]],
             sizes=sizes,
-            labels=self.labels[:cluster] + self.labels[cluster + 1 :],
+            labels=self.labels.delete(cluster),
             positions=self.positions[keep],
             occasions=self.occasions,
             times=None if self.times is None else self.times[keep],
@@ -131,7 +131,7 @@ def read_clusters(problem: Problem, groups: Any, time: Any, subgroups: Any) -> C
             "gee needs to know the clusters: give groups= (a column's name or labels), or write (1 | id)."
         )
     if groups is None:
-        codes, labels = blocks[0].codes, tuple(blocks[0].levels)
+        codes, labels = blocks[0].codes, pd.Index(blocks[0].levels)
     else:
         codes, labels = _factorize(groups, n, "groups")
         if blocks and len(np.unique(np.column_stack([codes, blocks[0].codes]), axis=0)) != len(labels):
@@ -149,14 +149,14 @@ def read_clusters(problem: Problem, groups: Any, time: Any, subgroups: Any) -> C
     return make_clusters(codes, labels, time, inner, problem.design.index)
 
 
-def make_clusters(codes: Ints, labels: tuple[Any, ...], time: Any, inner: Ints | None, index: Any) -> Clusters:
+def make_clusters(codes: Ints, labels: pd.Index, time: Any, inner: Ints | None, index: Any) -> Clusters:
     """Sort rows by cluster, subgroup and time.
 
     Parameters
     ----------
     codes : ndarray of int64, shape (n,)
         Cluster codes.
-    labels : tuple, length K
+    labels : pandas Index, length K
         Their labels.
     time : array_like, shape (n,), or None
         Times: numbers, dates, or labels (ranked in their order).
@@ -181,7 +181,7 @@ def make_clusters(codes: Ints, labels: tuple[Any, ...], time: Any, inner: Ints |
     else:
         positions = ranks if order is None else ranks[order]
         _check_unique_times(sorted_codes, positions, occasions, labels, inner is not None)
-    kept = tuple(labels[c] for c in sorted_codes[starts])
+    kept = labels.take(sorted_codes[starts])
     if times is not None and order is not None:
         times = times[order]
     if inner is not None and order is not None:
@@ -223,14 +223,14 @@ def read_times(time: Any, n: int) -> tuple[Ints, tuple[Any, ...], Floats | None]
     return ranks.astype(np.int64), tuple(levels), numbers
 
 
-def _factorize(labels: Any, n: int, name: str) -> tuple[Ints, tuple[Any, ...]]:
+def _factorize(labels: Any, n: int, name: str) -> tuple[Ints, pd.Index]:
     values = pd.Series(labels)
     if len(values) != n:
         raise DataError(f"{name} has {len(values)} labels for the {n} rows of the model.")
     codes, levels = pd.factorize(values)
     if (codes < 0).any():
         raise DataError(f"{name} has {int((codes < 0).sum())} missing labels; leave those rows out.")
-    return codes.astype(np.int64), tuple(levels)
+    return codes.astype(np.int64), pd.Index(levels)
 
 
 def _check_unique_times(codes: Ints, positions: Ints, occasions: tuple[Any, ...], labels: Any, nested: bool) -> None:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
-from bayesglmm.scores.likelihood import auxiliary_information, loglik_at, ml_dispersion, psi_for_scale
+from bayesglmm.scores.chunked import OverParts, chunked_profile, chunked_rows, memory_rows
+from bayesglmm.scores.likelihood import auxiliary_information, ml_dispersion, psi_for_scale
 from bayesglmm.scores.power import fit_profiled
-from bayesglmm.scores.rows import BLOCK_ROWS, problem_rows
-from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes, cluster_covariance, heteroscedastic_covariance
+from bayesglmm.scores.sandwich import COVARIANCES
 from bayesglmm.scores.scale import SCALES
 from bayesglmm.scores.solution import Solution, solve_mean_model
+from bayesglmm.scores.totals import InMemory, Totals
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,7 @@ def fit_irls(
     tolerance: float = 1e-10,
     penalty: str | None = None,
     start: Any = None,
+    executor: Any = None,
 ) -> Result:
     """Fit a generalized linear model, or a quasi-likelihood, by Fisher scoring.
 
@@ -55,6 +57,9 @@ def fit_irls(
         Solve the bias-reducing adjusted score equations instead (finite under separation).
     start : array_like, shape (p,), optional
         Starting coefficients.
+    executor : concurrent.futures.Executor, optional
+        Sums parts of the data: a pool of threads or processes, or ``client.get_executor()`` of dask.distributed. Parts
+        are added up in their order, so that the answer does not depend on who was first.
 
     Returns
     -------
@@ -84,54 +89,53 @@ def fit_irls(
             tolerance=tolerance,
             penalty=penalty,
             start=start,
+            executor=executor,
         )
         return fit_profiled(problem, again)
-    codes = cluster_codes(groups, problem.design.nobs) if cov == "cluster" else ()
-    source = problem_rows(problem)
+    in_chunks = problem.design.chunks is not None
+    source = chunked_rows(problem, executor) if in_chunks else memory_rows(problem, executor)
     state = solve_mean_model(
-        problem, source, start=start, max_iterations=max_iterations, tolerance=tolerance, penalty=penalty
+        problem,
+        source,
+        start=start,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        penalty=penalty,
+        profile=chunked_profile(problem, executor) if in_chunks else None,
     )
     scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
     df = float(n - p)
-    eta = _linear_predictor(problem, scored.beta)
-    phi, estimated = _scale(problem, scale, eta, df, state)
+    at: Totals = (
+        OverParts(problem, scored.beta, executor)
+        if in_chunks
+        else InMemory(problem, source, _linear_predictor(problem, scored.beta))
+    )
+    phi, estimated = _scale(problem, scale, at, df, state)
+    clusters: tuple[int, ...] = ()
     if cov == "model":
         cov_beta = phi * scored.factor.inverse()
     elif cov == "cluster":
-        cov_beta = cluster_covariance(
-            codes,
-            source,
-            problem.family,
-            problem.link,
-            state.aux,
-            scored.beta,
-            scored.factor,
-            n=n,
-            small_sample=small_sample,
-        )
+        cov_beta, clusters = at.clustered(groups, small_sample, state)
     else:
-        short = problem_rows(problem, BLOCK_ROWS // 8)  # leverages need three temporaries of a block's size
-        cov_beta = heteroscedastic_covariance(
-            cov, short, problem.family, problem.link, state.aux, scored.beta, scored.factor
-        )
-    psi, loglik = _likelihood(problem, state, eta, phi, scale)
+        cov_beta = at.heteroscedastic(cov, state)
+    psi, loglik = _likelihood(problem, state, at, phi, scale)
     return Result(
         method="irls",
         objective=_objective(problem, penalty),
         estimand="conditional",
         beta=scored.beta,
         cov_beta=cov_beta,
-        eta=eta,
+        eta=at.eta,
         status=state.status,
         psi=psi,
-        cov_joint=_joint(problem, state, cov_beta, psi, eta),
+        cov_joint=_joint(problem, state, cov_beta, psi, at),
         scale=phi,
         loglik=loglik,
         df_model=p + (len(psi) if loglik is not None else int(estimated)),
         df_resid=df,
         use_t=estimated,
         options={"scale": scale, "cov": cov, "penalty": penalty, "small_sample": small_sample},
-        extras=_extras(state, phi, codes),
+        extras=_extras(state, phi, clusters),
     )
 
 
@@ -161,7 +165,7 @@ def _linear_predictor(problem: Problem, beta: Floats) -> Floats:
     return eta
 
 
-def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, state: Solution) -> tuple[float, bool]:
+def _scale(problem: Problem, scale: str | float | None, at: Totals, df: float, state: Solution) -> tuple[float, bool]:
     """φ, and whether it was estimated."""
     if scale is None:
         if problem.family.scale is not None:
@@ -177,34 +181,33 @@ def _scale(problem: Problem, scale: str | float | None, eta: Floats, df: float, 
     known = {"pearson": state.scored.sums.pearson, "deviance": state.scored.sums.deviance}
     if scale in known:
         return known[scale] / df, True
-    mu = problem.link.mean(eta)
-    return SCALES[scale](problem.family, mu, problem.mean_response, problem.case_weights, df, state.aux), True
+    return at.scale(scale, df, state.aux), True
 
 
 def _likelihood(
-    problem: Problem, state: Solution, eta: Floats, phi: float, scale: str | float | None
+    problem: Problem, state: Solution, at: Totals, phi: float, scale: str | float | None
 ) -> tuple[Floats, float | None]:
     """Auxiliaries to report, and the log-likelihood (None for a quasi-likelihood fit)."""
     family = problem.family
     if family.scale is not None:
         freed = scale is not None and phi != family.scale
         quasi = family.quasi or freed or family.kernel is None
-        return state.psi, None if quasi else loglik_at(problem, eta, state.psi)
+        return state.psi, None if quasi else at.loglik(state.psi)
     psi = psi_for_scale(problem, phi)
     if family.quasi or family.kernel is None:
         return psi, None
-    best = ml_dispersion(problem, eta, psi, state.scored.sums.deviance)
-    return psi, None if best is None else loglik_at(problem, eta, best)
+    best = ml_dispersion(problem, at.maximise_auxiliary, psi, state.scored.sums.deviance)
+    return psi, None if best is None else at.loglik(best)
 
 
-def _joint(problem: Problem, state: Solution, cov_beta: Floats, psi: Floats, eta: Floats) -> Floats | None:
+def _joint(problem: Problem, state: Solution, cov_beta: Floats, psi: Floats, at: Totals) -> Floats | None:
     """Block-diagonal covariance of (β, ψ); the information about ψ is taken at fixed means, as in MASS::glm.nb."""
     if len(psi) != 1 or problem.family.kernel is None:
         return cov_beta if len(psi) == 0 else None
     p = len(cov_beta)
     joint = np.full((p + 1, p + 1), 0.0)
     joint[:p, :p] = cov_beta
-    information = auxiliary_information(problem, eta, psi)
+    information = auxiliary_information(at.aux_score, psi)
     joint[p, p] = 1.0 / information if information > 0 and not state.status.boundary else np.nan
     return joint
 
@@ -214,13 +217,13 @@ def _objective(problem: Problem, penalty: str | None) -> str:
     return f"{'bias-reducing adjusted ' if penalty else ''}{what} equations of the {problem.family.name} mean model"
 
 
-def _extras(state: Solution, phi: float, codes: tuple[Any, ...]) -> dict[str, Any]:
+def _extras(state: Solution, phi: float, clusters: tuple[int, ...]) -> dict[str, Any]:
     extras: dict[str, Any] = {
         "deviance": state.scored.sums.deviance,
         "pearson_chi2": state.scored.sums.pearson,
         "quasi_loglik": -0.5 * state.scored.sums.deviance / phi,
         "condition": state.scored.factor.condition,
     }
-    if codes:
-        extras["clusters"] = tuple(int(c.max()) + 1 for c in codes)
+    if clusters:
+        extras["clusters"] = clusters
     return extras

@@ -72,19 +72,21 @@ def psi_for_scale(problem: Problem, phi: float) -> Floats:
     return np.array([optimize.newton(gap, guess, tol=1e-15) if abs(gap(guess)) > 1e-12 else guess])
 
 
-def ml_dispersion(problem: Problem, eta: Floats, psi: Floats, deviance: float) -> Floats | None:
+def ml_dispersion(
+    problem: Problem, maximise: Callable[[Floats], tuple[Floats, bool]], psi: Floats, deviance: float
+) -> Floats | None:
     """The dispersion at which a log-likelihood is reported, unconstrained; None for a perfect fit.
 
     Parameters
     ----------
     problem : Problem
         A family whose scale is free.
-    eta : ndarray, shape (n,)
-        Linear predictor.
+    maximise : callable
+        Start → maximum-likelihood auxiliary, and whether it is an interior maximum.
     psi : ndarray, shape (1,)
         Where to start.
     deviance : float
-        Σ w d at `eta`.
+        Σ w d.
 
     Notes
     -----
@@ -95,7 +97,7 @@ def ml_dispersion(problem: Problem, eta: Floats, psi: Floats, deviance: float) -
         return None
     if problem.family.name in DEVIANCE_OVER_N:
         return psi_for_scale(problem, deviance / problem.design.nobs)
-    return maximise_auxiliary(problem, eta, psi)[0]
+    return maximise(psi)[0]
 
 
 def maximise_auxiliary(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floats, bool]:
@@ -117,10 +119,19 @@ def maximise_auxiliary(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floa
     interior : bool
         False when the likelihood keeps rising to the edge (a negative binomial without overdispersion).
     """
+    return maximise_score(lambda value: float(aux_score(problem, eta, np.array([value]))[0]), psi)
 
-    def score(value: float) -> float:
-        return float(aux_score(problem, eta, np.array([value]))[0])
 
+def maximise_score(score: Callable[[float], float], psi: Floats) -> tuple[Floats, bool]:
+    """Root of the score of one unconstrained auxiliary, and whether it is an interior maximum.
+
+    Parameters
+    ----------
+    score : callable
+        Auxiliary → derivative of the log-likelihood.
+    psi : ndarray, shape (1,)
+        Where to start.
+    """
     low = high = float(psi[0])
     step = 0.5
     while score(low) < 0 and low > -PSI_LIMIT:
@@ -140,8 +151,8 @@ def maximise_auxiliary(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floa
     return np.array([optimize.brentq(score, low, high, xtol=1e-13, rtol=8.9e-16)]), True
 
 
-def auxiliary_information(problem: Problem, eta: Floats, psi: Floats, h: float = 1e-4) -> float:
-    """Observed information of a single unconstrained auxiliary at a fixed linear predictor, by central difference."""
-    up, down = (float(aux_score(problem, eta, psi + s)[0]) for s in (h, -h))
-    up2, down2 = (float(aux_score(problem, eta, psi + s)[0]) for s in (2 * h, -2 * h))
+def auxiliary_information(score: Callable[[Floats], Floats], psi: Floats, h: float = 1e-4) -> float:
+    """Observed information of a single unconstrained auxiliary, by central difference of its score."""
+    up, down = (float(score(psi + s)[0]) for s in (h, -h))
+    up2, down2 = (float(score(psi + s)[0]) for s in (2 * h, -2 * h))
     return -((8 * (up - down) - (up2 - down2)) / (12 * h))

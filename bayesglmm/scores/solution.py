@@ -12,7 +12,7 @@ from bayesglmm.errors import DataWarning, SeparationWarning
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
 from bayesglmm.result import Status
-from bayesglmm.scores.alternate import alternate
+from bayesglmm.scores.alternate import Profile, alternate
 from bayesglmm.scores.firth import firth_adjustment
 from bayesglmm.scores.polish import polish
 from bayesglmm.scores.rows import RowSource
@@ -56,6 +56,7 @@ def solve_mean_model(
     max_iterations: int = 100,
     tolerance: float = 1e-10,
     penalty: str | None = None,
+    profile: Profile | None = None,
 ) -> Solution:
     """Solve for the coefficients, by turns with an auxiliary where the variance function has one.
 
@@ -67,6 +68,9 @@ def solve_mean_model(
         Its rows.
     start, max_iterations, tolerance, penalty
         As for :func:`bayesglmm.scores.irls.fit_irls`.
+
+    profile : Profile, optional
+        How the auxiliary is found when the rows are not in memory.
 
     Warns
     -----
@@ -93,7 +97,7 @@ def solve_mean_model(
     boundary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if family.scale is not None and family.auxiliaries:
-        turns = alternate(problem, score_at, start, tolerance)
+        turns = alternate(problem, score_at, start, tolerance, profile)
         scored, psi, boundary, notes = turns.scored, turns.psi, turns.boundary, turns.notes
     else:
         psi = np.zeros(len(family.auxiliaries))
@@ -116,7 +120,7 @@ def _look_for_separation(problem: Problem, source: RowSource, scored: Scored, st
     found = find_separation(source, problem.family, problem.link, scored.beta, converged=scored.converged)
     if found is None:
         return status
-    text = found.describe(problem.design.index)
+    text = found.describe(None if problem.design.chunks is not None else problem.design.index)
     warnings.warn(f"{text}.", SeparationWarning, stacklevel=4)
     return replace(status, converged=False, message=text)
 
