@@ -15,8 +15,13 @@ correlation matrix              LKJ(2): smooth, and zero where a correlation is 
                                 is not a singular one
 one correlation (cs, ar1)       Uniform on the interval it may have
 sigma                           HalfStudentT(4, sd(y − offset)); sd(y) under links other than the identity
-other positive auxiliaries      InverseGamma(0.4, 0.3): shapes near zero (extreme overdispersion) are ruled
-                                out, infinity (none) is not
+shapes and precisions (theta,   InverseGamma(0.4, 0.3), for the inverse Gaussian (0.4, 0.3 ȳ): values near zero
+shape, phi of the beta)         (extreme overdispersion) are ruled out, infinity (none) is not
+dispersions (phi of the NB1     HalfCauchy(2.5), HalfCauchy(2.5 √ȳ): none is not ruled out, and a lot neither
+and of the Tweedie)
+nu of the Student-t             Gamma(2, 0.1) (Juárez & Steel 2010, Journal of Business & Economic Statistics
+                                28, 52-66)
+gaps between thresholds         HalfNormal(2.5)
 auxiliaries on an interval      Uniform on it
 other auxiliaries               Normal(0, 2.5)
 ==============================  ==========================================================================
@@ -33,7 +38,7 @@ combination c of the columns is constant (cell means, ``0 + group``), coefficien
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,11 +72,14 @@ class Scaling:
         m and s.
     response_sd : float
         Standard deviation of the response (less the offset, under the identity link).
+    response_mean : float
+        Its mean, where that is positive; else 1.
     """
 
     center: float
     spread: float
     response_sd: float
+    response_mean: float
 
 
 def scaling(design: Design, family: Family, link: Link) -> Scaling:
@@ -92,7 +100,7 @@ def scaling(design: Design, family: Family, link: Link) -> Scaling:
     elif not identity:
         center -= float(design.offset.mean())
     unit = 1.0 if link.name in UNITLESS or not 0 < slope < np.inf else sd / slope
-    return Scaling(center, unit, sd)
+    return Scaling(center, unit, sd, mean if mean > 0 else 1.0)
 
 
 def _sd(x: Floats) -> float:
@@ -141,12 +149,23 @@ def correlation_prior(coordinates: Sequence[Coordinate], eta: float = 2.0) -> Pr
     return None if interval is None else Prior("Uniform", lower=interval.low, upper=interval.high)
 
 
-def auxiliary_prior(auxiliary: Auxiliary, scale: Scaling) -> Prior:
+def auxiliary_prior(auxiliary: Auxiliary, family: Family, scale: Scaling) -> Prior:
     """Prior of an auxiliary, natural scale."""
-    if auxiliary.name == "sigma":
-        return Prior("HalfStudentT", nu=4, sigma=scale.response_sd)
+    own = _AUXILIARY.get(f"{family.name}.{auxiliary.name}") or _AUXILIARY.get(auxiliary.name.split("_")[0])
+    if own is not None:
+        return own(scale)
     if auxiliary.link == "log":
         return Prior("InverseGamma", alpha=0.4, beta=0.3)
     low, high = auxiliary_range(auxiliary)
     bounded = np.isfinite(low) and np.isfinite(high)
     return Prior("Uniform", lower=low, upper=high) if bounded else Prior("Normal", mu=0, sigma=WIDTH)
+
+
+_AUXILIARY: dict[str, Callable[[Scaling], Prior]] = {
+    "sigma": lambda s: Prior("HalfStudentT", nu=4, sigma=s.response_sd),
+    "nu": lambda s: Prior("Gamma", alpha=2, beta=0.1),
+    "gap": lambda s: Prior("HalfNormal", sigma=WIDTH),
+    "inverse_gaussian.shape": lambda s: Prior("InverseGamma", alpha=0.4, beta=0.3 * s.response_mean),
+    "negative_binomial_1.phi": lambda s: Prior("HalfCauchy", beta=WIDTH),
+    "tweedie.phi": lambda s: Prior("HalfCauchy", beta=WIDTH * np.sqrt(s.response_mean)),
+}

@@ -85,7 +85,7 @@ def resolve_priors(
         blocks=_block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale)),
         auxiliary_names=tuple(a.name for a in family.auxiliaries),
         auxiliaries=tuple(
-            chooser(defaults.auxiliary_prior(a, scale), auxiliary_range(a), a.name) for a in family.auxiliaries
+            chooser(defaults.auxiliary_prior(a, family, scale), auxiliary_range(a), a.name) for a in family.auxiliaries
         ),
     )
     chooser.check_all_used(design.aliased)
