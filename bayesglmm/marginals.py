@@ -3,13 +3,15 @@
 Parameters are the coefficients, the sds and correlations of the random effects, and the auxiliaries of the
 family, all on their natural scale. A sampled posterior is its draws. Any other method stands for a normal distribution
 of its estimate and standard error on the scale where its intervals are made: coefficients as they are, sds, dispersions
-and positive auxiliaries by their logarithm, correlations by Fisher's z.
+and positive auxiliaries by their logarithm, correlations by Fisher's z. Where that normal distribution approximates a
+posterior (Laplace and quadrature with priors), the estimate and sd compared are the mean and sd it implies on the
+natural scale: a posterior mean is compared with a posterior mean, not with a mode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.idata import posterior_variables
 from bayesglmm.links import get_link
 from bayesglmm.parameters import auxiliary_values, theta_slices
+from bayesglmm.posterior import DRAWN_LATER
+from bayesglmm.tables import is_posterior
 
 if TYPE_CHECKING:
     from bayesglmm.problem import Problem
@@ -66,6 +70,8 @@ class Marginal:
         Draws of it, for a sampled posterior.
     scale : Scale
         Of the normal approximation.
+    normal : tuple of float or None
+        Mean and sd of the normal approximation on its scale; from `estimate` and `sd` when left out.
     """
 
     parameter: str
@@ -74,6 +80,7 @@ class Marginal:
     sd: float
     draws: Floats | None = None
     scale: Scale = IDENTITY
+    normal: tuple[float, float] | None = None
 
     def quantiles(self, probabilities: Floats) -> Floats:
         """Quantiles of the draws, or of the normal approximation; NaN when there is neither."""
@@ -86,9 +93,22 @@ class Marginal:
         """Density of the normal approximation at points of the parameter's natural scale."""
         return stats.norm.pdf(self.scale.there(x), *self._normal) * self.scale.slope(x)
 
+    def with_moments(self) -> Marginal:
+        """Return it with the mean and sd of the normal approximation, taken to the natural scale."""
+        center, spread = self._normal
+        if self.scale is IDENTITY or not np.isfinite(spread):
+            return self
+        nodes, weights = np.polynomial.hermite_e.hermegauss(61)
+        values, weights = self.scale.back(center + spread * nodes), weights / weights.sum()
+        mean = float(weights @ values)
+        sd = float(np.sqrt(weights @ np.square(values - mean)))
+        return replace(self, estimate=mean, sd=sd, normal=(center, spread))
+
     @property
     def _normal(self) -> tuple[float, float]:
         """Mean and sd on the approximation's scale; NaN without a standard error."""
+        if self.normal is not None:
+            return self.normal
         if not self.sd > 0:
             return float("nan"), float("nan")
         estimate = np.array(self.estimate)
@@ -112,6 +132,8 @@ def marginals(problem: Problem, result: Result) -> dict[str, Marginal]:
     posterior = posterior_variables(problem, result.draws) if sampled and result.draws is not None else {}
     parts = (_coefficients, _random_terms, _auxiliaries)
     found = [m for part in parts for m in part(problem, result, posterior)]
+    if is_posterior(problem, result) and result.method in DRAWN_LATER:
+        found = [m.with_moments() for m in found]
     return {m.parameter: m for m in found}
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_fits import make_problem, normal_result, sampled_result
+from reference_data import frame
 from scipy import stats
 
+import bayesglmm as bg
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design.types import RandomBlock, Response, Term
 from bayesglmm.families import get_family
@@ -165,3 +167,16 @@ def test_draws_of_an_auxiliary_are_on_its_natural_scale():
     result = result_at(problem, np.array([0.5, 0.3]), np.eye(5), psi=np.array([np.log(2.0)]), scale=4.0, draws=draws)
     found = marginals(problem, result)["Residual.sd"]
     assert found.draws == pytest.approx(np.exp(psi[..., 0]), rel=1e-12)
+
+
+def test_an_approximate_posterior_is_compared_by_its_means():
+    """The sd of a Laplace posterior is lognormal: its mean and sd in closed form, its quantiles untouched."""
+    model = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), family="binomial")
+    fit = model.fit("laplace")
+    found = marginals(model.problem, fit.result)["herd.sd"]
+    mode, se = fit.varcomp.loc[0, ["sd", "se"]].astype(float)
+    width = se / mode
+    mean = mode * np.exp(width**2 / 2)
+    assert found.estimate == pytest.approx(mean, rel=1e-9)
+    assert found.sd == pytest.approx(mean * np.sqrt(np.expm1(width**2)), rel=1e-7)
+    assert found.quantiles(np.array([0.5])) == pytest.approx([mode], rel=1e-9)
