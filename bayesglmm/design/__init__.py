@@ -9,4 +9,17 @@ from bayesglmm.design.options import row_values
 from bayesglmm.design.response import check_constant_response
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
 
-__all__ = ["ChunkedDesign", "Chunks", "Design", "RandomBlock", "Response", "Term", "as_chunks", "build_chunked_design", "build_design", "check_constant_response", "rebind", "row_values"]
+__all__ = [
+    "ChunkedDesign",
+    "Chunks",
+    "Design",
+    "RandomBlock",
+    "Response",
+    "Term",
+    "as_chunks",
+    "build_chunked_design",
+    "build_design",
+    "check_constant_response",
+    "rebind",
+    "row_values",
+]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.design.auxiliary import build_auxiliaries, rebind_auxiliary
 from bayesglmm.design.columns import Factor, Table, first_rows, missing, read_column, take
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
@@ -50,7 +52,13 @@ class Binding:
 
 
 def build_design(
-    formula: Formula | str, data: Any, *, weights: Any = None, offset: Any = None, exposure: Any = None
+    formula: Formula | str,
+    data: Any,
+    *,
+    weights: Any = None,
+    offset: Any = None,
+    exposure: Any = None,
+    auxiliaries: Mapping[str, Formula] | None = None,
 ) -> Design:
     """Apply a formula to a table.
 
@@ -63,6 +71,8 @@ def build_design(
     weights, offset, exposure : str or array-like, shape (n,), optional
         A column's name or the values. Weights are prior weights; the offset is added to the linear predictor, and so is
         the logarithm of the exposure and every ``offset(...)`` of the formula.
+    auxiliaries : mapping of str to Formula, optional
+        Auxiliaries of the likelihood with a linear predictor of their own.
 
     Returns
     -------
@@ -93,7 +103,8 @@ def build_design(
     if table.nrows == 0:
         raise DataError("The table has no rows.")
     given = {"weights": weights, "offset": offset, "exposure": exposure}
-    rows = read_rows(table, used_columns(formula), _grouping(formula), given)
+    own = auxiliaries or {}
+    rows = read_rows(table, used_columns(formula, beside=own.values()), _grouping(formula), given)
     response = build_response(formula, rows.columns, rows.index)
     if response is not None:
         check_constant_response(response)
@@ -123,6 +134,7 @@ def build_design(
         binding=binding,
         relations=relations,
         kept=None if rows.n_dropped == 0 else rows.kept,
+        auxiliaries=build_auxiliaries(own, rows),
     )
 
 
@@ -170,7 +182,9 @@ def rebind(
     weights = binding.arguments["weights"]
     given["weights"] = weights if isinstance(weights, str) and weights in table else None
     grouping = [name for name in _grouping(formula) if name in table]
-    rows = read_rows(table, used_columns(formula, with_response=require_response), grouping, given, gaps)
+    beside = [a.formula for a in design.auxiliaries]
+    used = used_columns(formula, with_response=require_response, beside=beside)
+    rows = read_rows(table, used, grouping, given, gaps)
     if require_response:
         response = build_response(formula, rows.columns, rows.index, binding.levels)
     else:
@@ -190,12 +204,14 @@ def rebind(
         binding=binding,
         relations=design.relations,
         kept=None if rows.n_dropped == 0 else rows.kept,
+        auxiliaries=tuple(rebind_auxiliary(a, rows) for a in design.auxiliaries),
     )
 
 
-def used_columns(formula: Formula, with_response: bool = True) -> tuple[str, ...]:
-    """Columns used as numbers or factors."""
+def used_columns(formula: Formula, with_response: bool = True, beside: Iterable[Formula] = ()) -> tuple[str, ...]:
+    """Columns used as numbers or factors, those of the formulas `beside` it among them."""
     terms = [*formula.terms, *(term for bar in formula.random for term in bar.terms)]
+    terms += [term for other in beside for term in other.terms]
     left = response_expressions(formula) if with_response else []
     return column_names([*left, *term_factors(terms), *formula.offsets])
 

@@ -91,7 +91,9 @@ class ChunkedDesign(Design):
     def __repr__(self) -> str:
         return f"ChunkedDesign({self.nobs} rows of {self.chunks!r}, {len(self.columns)} columns)"
 
-    def map(self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = ()) -> Iterator[Any]:
+    def map(
+        self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = ()
+    ) -> Iterator[Any]:
         """Apply a function to every part of the data; results come in the order of the parts.
 
         Parameters
@@ -263,9 +265,7 @@ def _stack(parts: list[Design]) -> Design:
     )
 
 
-def _independent(
-    bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats
-) -> tuple[Any, Floats | None]:
+def _independent(bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats) -> tuple[Any, Floats | None]:
     """Which columns add something, and how the others depend on them; a triangular factor decides when in doubt."""
     p = len(gram)
     if p == 0 or clearly_independent(gram):

@@ -99,7 +99,9 @@ class Range:
 
     def __init__(self, node: Call) -> None:
         self.node = node
-        self.options: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in read_options(node).items()}
+        self.options: dict[str, Any] = {
+            k: list(v) if isinstance(v, tuple) else v for k, v in read_options(node).items()
+        }
         inner = self.options.get("df")
         if inner is not None and node.function == "bs":
             inner -= self.options.get("degree", 3) + self.options.get("include_intercept", False)

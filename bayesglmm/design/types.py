@@ -91,6 +91,31 @@ class RandomBlock:
 
 
 @dataclass(frozen=True)
+class AuxDesign:
+    """Linear predictor of an auxiliary of the likelihood: a dispersion model, or zero inflation by formula.
+
+    Parameters
+    ----------
+    name : str
+        Of the auxiliary, ``"zi"``.
+    formula : object
+        The parsed one-sided formula.
+    X : ndarray, shape (n, k)
+        Its columns, full rank.
+    columns : tuple of str, length k
+        Their names.
+    binding : object
+        What is needed to build the same columns from new data.
+    """
+
+    name: str
+    formula: Any
+    X: Floats
+    columns: tuple[str, ...]
+    binding: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Design:
     """Everything the numbers need from formula and table.
 
@@ -122,6 +147,8 @@ class Design:
         How the aliased columns depend on those of `X`: column j of ``X @ relations`` is the j-th aliased one.
     kept : ndarray of bool, shape (rows of the table,), or None
         Which rows of the table are in use; None when all are.
+    auxiliaries : tuple of AuxDesign
+        Auxiliaries with a linear predictor of their own; the others are one number for all rows.
     chunks : Chunks or None
         Where the rows are read from when they are not in memory (``bayesglmm.design.chunked.ChunkedDesign``).
     """
@@ -139,6 +166,7 @@ class Design:
     binding: Any = field(default=None, repr=False, compare=False)
     relations: Floats | None = field(default=None, repr=False, compare=False)
     kept: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    auxiliaries: tuple[AuxDesign, ...] = ()
     chunks: Any = field(default=None, repr=False, compare=False)
 
     @property

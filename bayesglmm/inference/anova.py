@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from bayesglmm.inference.terms import Refit, TermColumns, model_terms, refit, wi
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.fitted import deviance_at
-from bayesglmm.scores.likelihood import loglik_at, ml_dispersion, psi_for_scale
+from bayesglmm.scores.likelihood import loglik_at, maximise_auxiliary, ml_dispersion, psi_for_scale
 
 Floats = NDArray[np.float64]
 Pair = tuple[Problem, Result]
@@ -184,7 +185,8 @@ def _likelihood_ratio(problem: Problem, small: Refit, full: Refit) -> float:
         return 2.0 * (full.loglik - small.loglik)
     values = []
     for fit in (small, full):
-        psi = ml_dispersion(problem, fit.eta, psi_for_scale(problem, fit.pearson / problem.design.nobs), fit.deviance)
+        start = psi_for_scale(problem, fit.pearson / problem.design.nobs)
+        psi = ml_dispersion(problem, partial(maximise_auxiliary, problem, fit.eta), start, fit.deviance)
         if psi is None:
             raise MethodError("one of the models fits perfectly: its likelihood is infinite.")
         values.append(loglik_at(problem, fit.eta, psi))

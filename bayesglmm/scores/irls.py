@@ -14,7 +14,7 @@ from bayesglmm.result import Result
 from bayesglmm.scores.chunked import OverParts, chunked_profile, chunked_rows, memory_rows
 from bayesglmm.scores.likelihood import auxiliary_information, ml_dispersion, psi_for_scale
 from bayesglmm.scores.power import fit_profiled
-from bayesglmm.scores.sandwich import COVARIANCES
+from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes
 from bayesglmm.scores.scale import SCALES
 from bayesglmm.scores.solution import Solution, solve_mean_model
 from bayesglmm.scores.totals import InMemory, Totals
@@ -93,6 +93,8 @@ def fit_irls(
         )
         return fit_profiled(problem, again)
     in_chunks = problem.design.chunks is not None
+    if cov == "cluster" and not in_chunks:
+        cluster_codes(groups, problem.design.nobs)  # labels that do not fit are refused before the work begins
     source = chunked_rows(problem, executor) if in_chunks else memory_rows(problem, executor)
     state = solve_mean_model(
         problem,

@@ -13,6 +13,8 @@ and by cluster Σ_g u_g u_g' with u_g = Σ_{i in g} s_i x_i (Liang & Zeger 1986)
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,18 @@ def heteroscedastic_covariance(
     factor : Factor
         Of X'WX at `beta`.
     """
-    power = _LEVERAGE_POWER[kind]
+    part = partial(_meat, power=_LEVERAGE_POWER[kind], family=family, link=link, aux=aux, beta=beta, factor=factor)
+    parts = [part(source)] if source.map is None else list(source.map(part))
+    meat, n = sum(m for m, _ in parts), sum(k for _, k in parts)
+    if kind == "HC1":
+        meat = meat * (n / (n - len(beta)))
+    return sandwich(meat, factor)
+
+
+def _meat(
+    source: RowSource, power: int, family: Family, link: Link, aux: Aux, beta: Floats, factor: Factor
+) -> tuple[Floats, int]:
+    """Σ s² x x' / (1 − h)^power and the number of rows."""
     p, n = len(beta), 0
     meat = np.zeros((p, p))
     for rows in source.blocks():
@@ -66,9 +79,7 @@ def heteroscedastic_covariance(
         B = rows.X * s[:, None]
         meat += B.T @ B
         n += len(s)
-    if kind == "HC1":
-        meat *= n / (n - p)
-    return sandwich(meat, factor)
+    return meat, n
 
 
 def sandwich(meat: Floats, factor: Factor) -> Floats:
@@ -123,22 +134,43 @@ def cluster_covariance(
     The two-way form is V_A + V_B − V_AB, each with its own factor; eigenvalues that come out negative are set to
     zero, as Cameron, Gelbach & Miller (2011) advise.
     """
+    check_small_sample(small_sample)
+    if len(groups) == 2:
+        a, b = groups
+        groups = (a, b, np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1])
+    totals = [cluster_scores(source, family, link, aux, beta, g, int(g.max()) + 1) for g in groups]
+    return covariance_of_clusters(totals, factor, n=n, small_sample=small_sample)
+
+
+def check_small_sample(small_sample: str) -> None:
+    """Refuse an unknown small-sample factor."""
     if small_sample not in ("CR1S", "CR1", "CR0"):
         raise MethodError(f"small_sample is {small_sample!r}; 'CR1S', 'CR1' or 'CR0' is expected.")
 
-    def meat(codes: Ints) -> Floats:
-        g = int(codes.max()) + 1
-        u = cluster_scores(source, family, link, aux, beta, codes, g)
+
+def covariance_of_clusters(totals: list[Floats], factor: Factor, *, n: int, small_sample: str = "CR1S") -> Floats:
+    """Cluster-robust covariance from the score totals of clusters, shape (p, p).
+
+    Parameters
+    ----------
+    totals : list of ndarray, shape (clusters, p)
+        Of one grouping; or of two and of their combination.
+    factor : Factor
+        Of X'WX.
+    n, small_sample
+        As for :func:`cluster_covariance`.
+    """
+
+    def meat(u: Floats) -> Floats:
+        g = len(u)
         factor_g = 1.0 if small_sample == "CR0" else g / (g - 1.0)
         if small_sample == "CR1S":
-            factor_g *= (n - 1.0) / (n - len(beta))
+            factor_g *= (n - 1.0) / (n - u.shape[1])
         return factor_g * (u.T @ u)
 
-    if len(groups) == 1:
-        return sandwich(meat(groups[0]), factor)
-    a, b = groups
-    both = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1]
-    V = sandwich(meat(a) + meat(b) - meat(both), factor)
+    if len(totals) == 1:
+        return sandwich(meat(totals[0]), factor)
+    V = sandwich(meat(totals[0]) + meat(totals[1]) - meat(totals[2]), factor)
     values, vectors = np.linalg.eigh(V)
     return V if values[0] >= 0 else (vectors * np.maximum(values, 0.0)) @ vectors.T
 

@@ -31,9 +31,12 @@ def fletcher_scale(family: Family, mu: Floats, y: Floats, w: Floats, df: float, 
     Fletcher (2012), Estimating overdispersion when fitting a generalized linear model to sparse data,
     Biometrika 99, 230-237, equation 3. It keeps the variance of the Pearson estimate down when the data are sparse.
     """
-    slope = variance_slope(family, mu, aux)
-    s = slope * (y - mu) / family.variance(mu, aux)
-    return pearson_scale(family, mu, y, w, df, aux) / (1.0 + float(s.mean()))
+    return pearson_scale(family, mu, y, w, df, aux) / (1.0 + float(fletcher_terms(family, mu, y, aux).mean()))
+
+
+def fletcher_terms(family: Family, mu: Floats, y: Floats, aux: Aux = ()) -> Floats:
+    """s_i = V'(μ_i) (y_i − μ_i) / V(μ_i), shape (n,)."""
+    return variance_slope(family, mu, aux) * (y - mu) / family.variance(mu, aux)
 
 
 def huber_scale(family: Family, mu: Floats, y: Floats, w: Floats, df: float, aux: Aux = ()) -> float:
