@@ -17,7 +17,10 @@ LINKS = ("logit", "probit", "cloglog", "loglog", "cauchit", "log", "identity")
 
 def unit_deviance(y: Floats, mu: Floats, aux: tuple[float, ...]) -> Floats:
     """2(y log(y/μ) + (1−y) log((1−y)/(1−μ))) of a proportion y, McCullagh & Nelder (1989), table 2.3."""
+    success = y == 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
+        if (success | (y == 0.0)).all():  # single trials: one logarithm a row
+            return -2.0 * np.log(np.where(success, mu, 1.0 - mu))
         return np.maximum(2.0 * (_part(y, mu) + _part(1.0 - y, 1.0 - mu)), 0.0)
 
 
