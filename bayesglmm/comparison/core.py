@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bayesglmm.comparison import verdict as words
+from bayesglmm.comparison.population import is_population_method, population_table
 from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
@@ -84,6 +86,15 @@ class Comparison:
         """What to know before reading the scores."""
         return _notes(self)
 
+    @cached_property
+    def population(self) -> pd.DataFrame:
+        """Population-averaged coefficients side by side: those of ``gee``, and the mixed models' by quadrature.
+
+        See :func:`bayesglmm.comparison.population.population_table`. Nothing here is scored: fits of marginal models
+        and of mixed models make different assumptions about the same population means.
+        """
+        return population_table(self.fits)
+
     @property
     def idata(self) -> Any:
         """ArviZ DataTree with one child per method."""
@@ -137,8 +148,10 @@ class Comparison:
         return f"<Comparison of {self.model.formula!r}: {', '.join(self.methods)} against {self.reference}>"
 
     def __str__(self) -> str:
-        cells = self.verdict[["method", "worst_bias", "worst_sd_ratio", "seconds", "sentence"]]
-        return cells.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
+        cells = self.verdict[["method", "worst_bias", "worst_sd_ratio", "seconds"]]
+        numbers = cells.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
+        said = [f"{row.method}: {row.sentence}" for row in self.verdict.itertuples()]
+        return "\n".join([numbers, "", *said])
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
@@ -196,20 +209,28 @@ def compare(
     """
     order = check_request(methods, reference, options or {})
     outcomes = run_methods(model, order, seeded(order, options or {}, seed), progress=progress, executor=executor)
-    found = {m: marginals(model.problem, o.fit.result) for m, o in outcomes.items() if o.fit is not None}
+    found = {m: marginals(o.fit.model.problem, o.fit.result) for m, o in outcomes.items() if o.fit is not None}
     judge = not _objections(outcomes[reference])
     estimands = {m: o.fit.estimand for m, o in outcomes.items() if o.fit is not None}
     facts = {m: {"estimand": e, "seconds": outcomes[m].seconds} for m, e in estimands.items()}
-    table = score_table(found, reference, facts, judge=judge)
-    return Comparison(model, reference, outcomes, found, table, _verdict(outcomes, reference, table), seed)
+    table = score_table(found, reference, facts, judge=judge, apart=_apart(model, outcomes, reference))
+    return Comparison(model, reference, outcomes, found, table, _verdict(model, outcomes, reference, table), seed)
+
+
+def _apart(model: Model, outcomes: Mapping[str, Outcome], reference: str) -> frozenset[str]:
+    """Methods whose coefficients are of another kind than the reference's: population-averaged beside conditional ones."""
+    if not model.design.blocks:
+        return frozenset()
+    kind = is_population_method(reference)
+    return frozenset(m for m in outcomes if is_population_method(m) != kind)
 
 
 def _objections(outcome: Outcome) -> list[str]:
     return words.objections(outcome.fit.status) if outcome.fit is not None else [f"it failed: {outcome.error}"]
 
 
-def _verdict(outcomes: dict[str, Outcome], reference: str, table: pd.DataFrame) -> pd.DataFrame:
-    base = outcomes[reference]
+def _verdict(model: Model, outcomes: dict[str, Outcome], reference: str, table: pd.DataFrame) -> pd.DataFrame:
+    base, apart = outcomes[reference], _apart(model, outcomes, reference)
     reasons = _objections(base)
     rows = []
     for method, outcome in outcomes.items():
@@ -220,7 +241,7 @@ def _verdict(outcomes: dict[str, Outcome], reference: str, table: pd.DataFrame) 
             own = own.iloc[:0]
         else:
             facts |= {"estimand": outcome.fit.estimand, "speedup": base.seconds / max(outcome.seconds, 1e-9)}
-            said = _say(outcome, base, own, reasons)
+            said = words.apart(method, reference) if method in apart else _say(outcome, base, own, reasons)
         rows.append(words.verdict_row(method, facts, own, said))
     return pd.DataFrame(rows, columns=list(words.COLUMNS))
 

@@ -103,6 +103,7 @@ def score_table(
     facts: dict[str, dict[str, object]],
     *,
     judge: bool,
+    apart: frozenset[str] = frozenset(),
 ) -> pd.DataFrame:
     """All parameters × methods, scored against the reference.
 
@@ -116,6 +117,8 @@ def score_table(
         Method → further columns (``estimand``, ``seconds``).
     judge : bool
         False when the reference is not fit to judge: estimates are given, scores are not.
+    apart : frozenset of str
+        Methods of another estimand, which are listed and never scored.
     """
     sticks = {k: yardstick(m) for k, m in found[reference].items()} if judge else {}
     order = list(dict.fromkeys(p for method in (reference, *found) for p in found.get(method, {})))
@@ -127,7 +130,7 @@ def score_table(
             marginal = table[parameter]
             row: dict[str, object] = {"parameter": parameter, "method": method, "kind": marginal.kind}
             row |= {"estimand": facts[method]["estimand"], "estimate": marginal.estimate, "sd": marginal.sd}
-            row |= score(marginal, sticks[parameter]) if parameter in sticks else {}
+            row |= score(marginal, sticks[parameter]) if parameter in sticks and method not in apart else {}
             rows.append(row | {"seconds": facts[method]["seconds"]})
     columns = ["parameter", "method", "kind", "estimand", "estimate", "sd", *SCORES]
     columns += ["within_mc_error", "sd_within_mc_error", "seconds"]

@@ -208,6 +208,21 @@ def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     return remarks
 
 
+def apart(method: str, reference: str) -> tuple[str, str]:
+    """Grade and sentence of a method whose estimand is not the reference's.
+
+    Parameters
+    ----------
+    method, reference : str
+        One of them gives population-averaged coefficients, the other conditional ones.
+    """
+    return (
+        "unscored",
+        f"Not scored against {reference}: one estimates population-averaged effects, the other effects conditional on the "
+        "random effects. They stand side by side, integrated, in cmp.population.",
+    )
+
+
 def reference_sentence(status: Status, reasons: list[str]) -> str:
     """What to say of the reference itself."""
     if reasons:
