@@ -16,12 +16,14 @@ __version__ = "0.1.0"
 _HOME = {
     "Model": "bayesglmm.model",
     "Fit": "bayesglmm.fit",
+    "Chunks": "bayesglmm.design.chunks",
     "Family": "bayesglmm.families.base",
     "Prior": "bayesglmm.priors",
     "Known": "bayesglmm.covariance",
     "load_model": "bayesglmm.spec",
     "compare": "bayesglmm.comparison",
     "anova": "bayesglmm.inference.anova",
+    "bootstrap": "bayesglmm.inference.bootstrap",
     "BayesGLMMError": "bayesglmm.errors",
     "FormulaError": "bayesglmm.errors",
     "DataError": "bayesglmm.errors",
@@ -39,6 +41,7 @@ _HOME = {
 __all__ = [
     "BayesGLMMError",
     "BayesGLMMWarning",
+    "Chunks",
     "ConvergenceError",
     "ConvergenceWarning",
     "DataError",
@@ -55,6 +58,7 @@ __all__ = [
     "SingularFitWarning",
     "SpecError",
     "anova",
+    "bootstrap",
     "compare",
     "families",
     "load_model",
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from bayesglmm import families
     from bayesglmm.comparison import compare
     from bayesglmm.covariance import Known
+    from bayesglmm.design.chunks import Chunks
     from bayesglmm.errors import (
         BayesGLMMError,
         BayesGLMMWarning,
@@ -81,6 +86,7 @@ if TYPE_CHECKING:
     from bayesglmm.families.base import Family
     from bayesglmm.fit import Fit
     from bayesglmm.inference.anova import anova
+    from bayesglmm.inference.bootstrap import bootstrap
     from bayesglmm.model import Model
     from bayesglmm.priors import Prior
     from bayesglmm.spec import load_model

@@ -84,6 +84,11 @@ class Fit:
         return tables.varcomp_table(self.model.problem, self.result)
 
     @cached_property
+    def auxiliary(self) -> pd.DataFrame:
+        """Auxiliaries of the likelihood (σ, θ, ``zi``), or the coefficients of their own linear predictors."""
+        return tables.auxiliary_table(self.model.problem, self.result)
+
+    @cached_property
     def random(self) -> dict[str, pd.DataFrame]:
         """Conditional modes or posterior means of the random effects, with their sds."""
         return tables.random_tables(self.model.problem, self.result)
@@ -230,15 +235,20 @@ class Fit:
         return wald_test(self.model.problem, self.result, hypothesis, **options)
 
     def score_test(self, larger: Any, **options: Any) -> Any:
-        """Score test of this fit against a larger :class:`Model` that need not be fitted.
+        """Score test of this fit against a larger model that need not be fitted.
 
         Parameters
         ----------
-        larger : Model
-            The same response with more columns.
+        larger : Model or str
+            A :class:`Model` of the same response with more columns; or one more random term, ``"(1 | g)"``: is its
+            variance zero?
         **options
             For fits by ``gee``: ``small_sample=True``.
         """
+        if isinstance(larger, str):
+            from bayesglmm.inference.variance_score import score_test_variance
+
+            return score_test_variance(self, larger, **options)
         from bayesglmm.inference.score import score_test
 
         return score_test((self.model.problem, self.result), larger.problem, **options)

@@ -50,7 +50,7 @@ def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
         if names.has_correlation(covariance):
             out[names.corr_variable(block.group)] = corr.reshape(*shape, *corr.shape[-2:])
         out[names.group_variable(block.group)] = draws.effects[k]
-    for j, auxiliary in enumerate(problem.family.auxiliaries):
+    for j, auxiliary in enumerate(problem.auxiliaries):
         out[auxiliary.name] = np.asarray(get_link(auxiliary.link).mean(draws.psi[..., j]))
     return out
 

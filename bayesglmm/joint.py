@@ -76,7 +76,7 @@ def joint_logp(
     float
     """
     priors = problem.priors or flat_priors(problem.design, problem.family, problem.covariance)
-    links = [get_link(a.link) for a in problem.family.auxiliaries]
+    links = [get_link(a.link) for a in problem.auxiliaries]
     value = log_prior(priors, problem.covariance, beta, theta, psi, links)[0]
     effects, start = [], 0
     for cov, standard in zip(problem.covariance, u):

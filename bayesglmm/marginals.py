@@ -23,7 +23,7 @@ from bayesglmm import names
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.idata import posterior_variables
 from bayesglmm.links import get_link
-from bayesglmm.parameters import auxiliary_values, theta_slices
+from bayesglmm.parameters import theta_slices
 from bayesglmm.posterior import DRAWN_LATER
 from bayesglmm.tables import is_posterior
 
@@ -192,11 +192,11 @@ def _standard_error(result: Result, covariance: BlockCovariance, where: slice, i
 def _auxiliaries(problem: Problem, result: Result, posterior: Posterior) -> Iterator[Marginal]:
     """Residual sd, dispersion φ where the family leaves it free, else the auxiliaries by name."""
     family = problem.family
-    if family.scale is None and len(family.auxiliaries) <= 1:
+    if family.scale is None and len(family.auxiliaries) <= 1 and not problem.design.auxiliaries:
         yield _dispersion(problem, result, posterior)
         return
-    values = auxiliary_values(problem, result.psi)
-    for j, (auxiliary, value) in enumerate(zip(family.auxiliaries, values)):
+    for j, (auxiliary, psi) in enumerate(zip(problem.auxiliaries, result.psi)):
+        value = float(get_link(auxiliary.link).mean(np.asarray(psi)))
         error = _slope(get_link(auxiliary.link).mean, result.psi[j]) * _psi_error(result, j)
         scale = link_scale(auxiliary.link)
         yield _marginal(auxiliary.name, "auxiliary", value, error, posterior.get(auxiliary.name), scale)

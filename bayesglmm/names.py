@@ -11,6 +11,7 @@ variable                  what                                            dims
 ``<group>.corr``          their correlations, when the model has any      ``<group>.column``, ``<group>.column_bis``
 ``<group>.u``             standardised random effects (graph only)        ``<group>.level``, ``<group>.column``
 ``sigma``, ``theta`` ...  auxiliaries of the family, natural scale        none
+``zi[x]``, ...            coefficients of an auxiliary's own formula      none
 the response's name       observed data, log-likelihood, predictions      ``obs_id``
 ========================  ==============================================  =====================================
 
@@ -36,7 +37,7 @@ COEFFICIENT_DIM = "coefficient"
 OBS_DIM = "obs_id"
 
 #: Names a column of the user's may not take over: it gets an underscore instead.
-RESERVED = frozenset({COEFFICIENTS, COEFFICIENT_DIM, OBS_DIM, "sigma", "theta", "shape", "phi"})
+RESERVED = frozenset({COEFFICIENTS, COEFFICIENT_DIM, OBS_DIM, "sigma", "theta", "shape", "phi", "zi"})
 
 
 def safe(name: str) -> str:
@@ -82,6 +83,11 @@ def column_dim(group: str) -> str:
 def column_dim_bis(group: str) -> str:
     """The same columns as the second dimension of a matrix."""
     return f"{safe(group)}.column_bis"
+
+
+def auxiliary_label(name: str, column: str) -> str:
+    """A coefficient of an auxiliary's linear predictor: ``"zi[mined[T.yes]]"``."""
+    return f"{name}[{column.replace('/', ':')}]"
 
 
 def response_variable(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Names are coefficient columns, ``"<group>.sd"`` (a number, or one per column), ``"<group>.corr"`` (a matrix; a
 number when there are two columns), and the family's auxiliaries (``"sigma"``, ``"theta"``, ...), all on their natural
-scale.
+scale; the coefficients of an auxiliary's own linear predictor (``"zi[Intercept]"``) are on its link's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.links import get_link
 from bayesglmm.problem import Problem
+
+if TYPE_CHECKING:
+    from bayesglmm.design.types import Design
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +48,7 @@ def parameter_names(problem: Problem) -> list[str]:
         names.append(f"{block.group}.sd")
         if any(t.correlated and t.size > 1 for t in block.terms):
             names.append(f"{block.group}.corr")
-    return names + [a.name for a in problem.family.auxiliaries]
+    return names + [a.name for a in problem.auxiliaries]
 
 
 def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
@@ -74,7 +77,7 @@ def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
         raise MethodError(f"no value given for {', '.join(missing)}. This model has: {', '.join(known)}.")
     beta = np.array([float(values[c]) for c in problem.design.columns])
     theta = [_pack_block(problem, k, values) for k in range(len(problem.design.blocks))]
-    psi = [float(get_link(a.link).eta(np.asarray(values[a.name], float))) for a in problem.family.auxiliaries]
+    psi = [float(get_link(a.link).eta(np.asarray(values[a.name], float))) for a in problem.auxiliaries]
     return Parameters(beta, np.concatenate([*theta, np.empty(0)]), np.array(psi))
 
 
@@ -101,21 +104,54 @@ def unpack(problem: Problem, point: Parameters) -> dict[str, Any]:
         values[f"{block.group}.sd"] = float(sd[0]) if len(sd) == 1 else sd
         if f"{block.group}.corr" in known:
             values[f"{block.group}.corr"] = corr
-    for auxiliary, value in zip(problem.family.auxiliaries, point.psi):
+    for auxiliary, value in zip(problem.auxiliaries, point.psi):
         values[auxiliary.name] = float(get_link(auxiliary.link).mean(np.asarray(value)))
     return values
 
 
-def auxiliary_values(problem: Problem, psi: Floats) -> tuple[float, ...]:
-    """Auxiliaries on their natural scale, from unconstrained ψ."""
-    return tuple(
-        float(get_link(a.link).mean(np.asarray(v, dtype=float))) for a, v in zip(problem.family.auxiliaries, psi)
-    )
+def auxiliary_values(problem: Problem, psi: Floats, design: Design | None = None) -> tuple[Any, ...]:
+    """Auxiliaries on their natural scale, from unconstrained ψ.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    psi : ndarray, shape (n_aux,)
+        One entry per ``problem.auxiliaries``.
+    design : Design, optional
+        Rows to take them at; the problem's own when left out.
+
+    Returns
+    -------
+    tuple
+        One number per auxiliary of the family; an array, shape (n,), for one with a linear predictor.
+    """
+    out: list[Any] = []
+    start = 0
+    for auxiliary, X in zip(problem.family.auxiliaries, problem.aux_designs(design or problem.design)):
+        link = get_link(auxiliary.link)
+        if X is None:
+            out.append(float(link.mean(np.asarray(psi[start], dtype=float))) if start < len(psi) else np.nan)
+            start += 1
+        else:
+            out.append(link.mean(X @ psi[start : start + X.shape[1]]))
+            start += X.shape[1]
+    return tuple(out) if len(psi) else ()
 
 
 def likelihood_scale(problem: Problem, psi: Floats) -> float:
-    """φ of a likelihood: what the family fixes, or what its auxiliaries say."""
+    """φ of a likelihood: what the family fixes, or what its auxiliaries say; 1 where every row has its own."""
     family = problem.family
     if family.scale is not None or family.dispersion is None:
         return 1.0 if family.scale is None else float(family.scale)
-    return float(family.dispersion(auxiliary_values(problem, psi)))
+    phi = np.asarray(family.dispersion(auxiliary_values(problem, psi)))
+    return 1.0 if phi.ndim else float(phi)
+
+
+def row_dispersion(problem: Problem, psi: Floats) -> Floats | None:
+    """φ_i of every row, shape (n,), under a dispersion model; None where one φ holds for all rows."""
+    family = problem.family
+    if family.scale is not None or family.dispersion is None or not problem.design.auxiliaries:
+        return None
+    phi = np.asarray(family.dispersion(auxiliary_values(problem, psi)), dtype=float)
+    return phi if phi.ndim else None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import MethodError
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance
     from bayesglmm.design.types import Design, Floats, Response
-    from bayesglmm.families.base import BoundKernel, Family
+    from bayesglmm.families.base import Auxiliary, BoundKernel, Family
     from bayesglmm.links import Link
     from bayesglmm.priors import PriorSet
 
@@ -62,6 +64,24 @@ class Problem:
         r = self.response
         return r.y if r.trials is None else r.y / r.trials
 
+    @cached_property
+    def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        """One row per entry of ψ: the family's auxiliaries, or the coefficients of their linear predictors."""
+        return psi_entries(self.family.auxiliaries, self.design.auxiliaries)
+
+    @cached_property
+    def aux_units(self) -> Floats | None:
+        """Size of the predictor of each entry of ψ, shape (n_aux,): one for a number; None when all are numbers."""
+        if not self.design.auxiliaries:
+            return None
+        parts = [np.ones(1) if X is None else np.abs(X).max(axis=0) for X in self.aux_designs(self.design)]
+        return np.concatenate(parts)
+
+    def aux_designs(self, design: Design) -> tuple[Floats | None, ...]:
+        """Columns of every auxiliary's linear predictor in `design` (this problem's, or new data); None without."""
+        own = {a.name: a.X for a in design.auxiliaries}
+        return tuple(own.get(a.name) for a in self.family.auxiliaries)
+
     def kernel(self, kind: str = "auto") -> BoundKernel:
         """The η-scale log-density with this problem's data bound to it.
 
@@ -78,4 +98,9 @@ class Problem:
             from bayesglmm.graph.kernel import graph_kernel
 
             closed = graph_kernel(self.family, self.link)
-        return closed(r.y, r.trials, self.design.weights)
+        bound = closed(r.y, r.trials, self.design.weights)
+        if not self.design.auxiliaries:
+            return bound
+        from bayesglmm.families.kernels.modelled import ModelledKernel
+
+        return ModelledKernel(bound, self.aux_designs(self.design))

@@ -25,6 +25,8 @@ def summary_text(fit: Fit) -> str:
     if len(varcomp):
         parts.append("Random effects\n" + _frame_text(_varcomp_cells(varcomp)))
     parts.append("Fixed effects\n" + _frame_text(_fixed_cells(fit.fixed)))
+    if _shows_auxiliaries(fit):
+        parts.append("Auxiliaries\n" + _frame_text(_auxiliary_cells(fit.auxiliary)))
     parts.append(_status_text(fit))
     return "\n\n".join(p for p in parts if p)
 
@@ -36,6 +38,8 @@ def summary_html(fit: Fit) -> str:
     if len(varcomp):
         body.append("<p>Random effects</p>" + _varcomp_cells(varcomp).to_html(index=False, border=0))
     body.append("<p>Fixed effects</p>" + _fixed_cells(fit.fixed).to_html(border=0))
+    if _shows_auxiliaries(fit):
+        body.append("<p>Auxiliaries</p>" + _auxiliary_cells(fit.auxiliary).to_html(border=0))
     body.append(f"<pre>{html.escape(_status_text(fit))}</pre>")
     return f"<div class='bayesglmm-fit'>{''.join(body)}</div>"
 
@@ -62,6 +66,12 @@ def _facts(fit: Fit) -> str:
     if fit.dispersion is not None:
         lines.append(("Dispersion", _number(fit.dispersion)))
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
+
+
+def _shows_auxiliaries(fit: Fit) -> bool:
+    """Whether the auxiliaries have something to say: the sd of a Gaussian residual has its line already."""
+    modelled = bool(fit.model.design.auxiliaries)
+    return len(fit.auxiliary) > 0 and (modelled or not (fit.model.family.name == "gaussian" and len(fit.varcomp)))
 
 
 def _status_text(fit: Fit) -> str:
@@ -94,6 +104,17 @@ def _fixed_cells(fixed: pd.DataFrame) -> pd.DataFrame:
         if column == "df" and not np.isfinite(fixed["df"]).any():
             continue
         cells[column] = [(_p_value if column == "p" else _number)(v) for v in fixed[column]]
+    return cells
+
+
+def _auxiliary_cells(auxiliary: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text; the link is said where the row is on its scale."""
+    cells = pd.DataFrame(index=pd.Index([str(name) for name in auxiliary.index], name=None))
+    for column in ("estimate", "se", "ci_low", "ci_high"):
+        cells[column] = [_number(v) for v in auxiliary[column]]
+    coefficients = ["[" in str(name) for name in auxiliary.index]
+    if any(coefficients):
+        cells["scale"] = [link if own else "" for link, own in zip(auxiliary["link"], coefficients)]
     return cells
 
 

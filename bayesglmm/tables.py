@@ -9,6 +9,7 @@ from scipy import stats
 
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.design.types import RandomBlock
+from bayesglmm.links import get_link
 from bayesglmm.parameters import auxiliary_values, theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -74,7 +75,7 @@ def varcomp_table(problem: Problem, result: Result, level: float = 0.95) -> pd.D
     rows: list[dict[str, object]] = []
     for k, where in enumerate(theta_slices(problem)):
         rows += _block_rows(problem.design.blocks[k], problem.covariance[k], _sds(problem, result, k, where, level))
-    if problem.family.name == "gaussian":
+    if problem.family.name == "gaussian" and not problem.design.auxiliaries:
         rows.append(_residual_row(problem, result, level))
     columns = ["group", "term", "sd", "se", "ci_low", "ci_high", "corr_with", "corr"]
     return pd.DataFrame(rows, columns=columns)
@@ -151,6 +152,39 @@ def _residual_row(problem: Problem, result: Result, level: float) -> dict[str, o
     return row
 
 
+def auxiliary_table(problem: Problem, result: Result, level: float = 0.95) -> pd.DataFrame:
+    """One row per auxiliary of the likelihood, or per coefficient of its linear predictor.
+
+    Returns
+    -------
+    DataFrame
+        ``estimate, se, ci_low, ci_high, link, link_se``. A single auxiliary is on its natural scale, its `se` by the
+        delta method; `link_se` is the standard error on the scale of `link`, on which the interval is symmetric.
+        Coefficients are on the scale of their auxiliary's link.
+    """
+    tail = (1.0 - level) / 2.0
+    own = {a.name: get_link(a.link) for a in problem.family.auxiliaries}
+    sampled = result.draws.psi if result.draws is not None and not result.draws.independent else None
+    rows = []
+    entries = problem.auxiliaries if len(result.psi) == len(problem.auxiliaries) else ()
+    errors = np.full(len(entries), np.nan)
+    if result.cov_joint is not None and len(entries):
+        errors = np.sqrt(np.diag(result.cov_joint)[-len(entries) :])
+    for j, (entry, psi, error) in enumerate(zip(entries, result.psi, errors)):
+        link = get_link(entry.link)
+        shown = own[entry.name if entry.name in own else entry.name.split("[", 1)[0]].name
+        ends = psi + stats.norm.ppf([tail, 1.0 - tail]) * error
+        estimate, se = float(link.mean(np.asarray(psi))), abs(float(link.slope(np.asarray(psi)))) * error
+        low, high = sorted(map(float, link.mean(ends))) if np.isfinite(error) else (np.nan, np.nan)
+        if sampled is not None:
+            draws = link.mean(sampled[..., j])
+            estimate, se = float(draws.mean()), float(draws.std(ddof=1))
+            low, high = map(float, np.quantile(draws, [tail, 1.0 - tail]))
+        rows.append((estimate, se, low, high, shown, error))
+    index = pd.Index([e.name for e in entries], name="auxiliary", dtype=object)
+    return pd.DataFrame(rows, index=index, columns=["estimate", "se", "ci_low", "ci_high", "link", "link_se"])
+
+
 def random_tables(problem: Problem, result: Result) -> dict[str, pd.DataFrame]:
     """Conditional modes (or posterior means) of the random effects, and their sds (columns ``<name>_sd``)."""
     tables = {}
@@ -168,5 +202,6 @@ def dispersion(problem: Problem, result: Result) -> float | None:
     """The scale φ where it is estimated, or the family's shape parameter; None where there is neither."""
     family = problem.family
     if len(result.psi) and family.dispersion is not None:
-        return float(family.dispersion(auxiliary_values(problem, result.psi)))
+        phi = np.asarray(family.dispersion(auxiliary_values(problem, result.psi)))
+        return None if phi.ndim else float(phi)
     return None if family.scale is not None and result.scale == family.scale else float(result.scale)

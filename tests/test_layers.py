@@ -27,7 +27,7 @@ ORDER = [
     ["scores", "graph"],
     ["latent"],
     ["methods"],
-    ["tables", "idata", "posterior"],
+    ["tables", "idata", "posterior", "simulate"],
     ["marginals"],
     ["inference"],
     ["diagnose", "predict", "plots"],

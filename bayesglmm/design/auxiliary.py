@@ -9,13 +9,57 @@ from typing import TYPE_CHECKING, Any
 from bayesglmm.design.matrix import build_matrix
 from bayesglmm.design.rank import independent_columns
 from bayesglmm.design.types import AuxDesign
-from bayesglmm.errors import FormulaError
-from bayesglmm.families.base import Auxiliary
+from bayesglmm.errors import FamilyError, FormulaError
+from bayesglmm.families.base import Auxiliary, Family
+from bayesglmm.families.zeros import with_zeros
 from bayesglmm.formula import Formula, parse_formula
 from bayesglmm.names import auxiliary_label
 
 if TYPE_CHECKING:
     from bayesglmm.design.rows import Rows
+
+
+def auxiliary_formulas(family: Family, dispersion: Any, zi: Any) -> tuple[Family, dict[str, Formula]]:
+    """The family with its zero part, and the formula of every auxiliary that has one.
+
+    Parameters
+    ----------
+    family : Family
+        As the user named it.
+    dispersion : str or None
+        Formula of its first auxiliary that is not ``zi`` (σ, θ, φ, shape).
+    zi : str or None
+        Formula of the probability of an additional zero.
+
+    Returns
+    -------
+    family : Family
+        The zero-inflated one where `zi` is given.
+    formulas : dict
+        Auxiliary → formula; none for ``~ 1``, which is one number for all rows.
+
+    Raises
+    ------
+    FormulaError
+        A formula that cannot be read.
+    FamilyError
+        A family without such an auxiliary.
+    """
+    asked: dict[str, Formula] = {}
+    if zi is not None:
+        family = with_zeros(family)
+        asked["zi"] = parse_auxiliary("zi", zi)
+    if dispersion is not None:
+        formula = parse_auxiliary("dispersion", dispersion)
+        own = [a.name for a in family.auxiliaries if a.name != "zi"]
+        if not own or family.categories == "ordered":
+            raise FamilyError(
+                f"dispersion={dispersion!r}: {family.name} has no dispersion or shape that is estimated. Families that "
+                "have one: gaussian, student_t, gamma, inverse_gaussian, beta, beta_binomial, tweedie, "
+                "negative_binomial, negative_binomial_1."
+            )
+        asked[own[0]] = formula
+    return family, {name: formula for name, formula in asked.items() if not is_constant(formula)}
 
 
 def parse_auxiliary(name: str, text: Any) -> Formula:

@@ -1,4 +1,5 @@
 """Formula + table → Design, and the same columns again from new data."""
+from collections.abc import Iterable, Mapping
 
 from __future__ import annotations
 

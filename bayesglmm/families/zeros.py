@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.errors import FamilyError
 from bayesglmm.families.base import Auxiliary, Family, KernelFactory
-from bayesglmm.families.negative_binomial import NegativeBinomial
+from bayesglmm.families.negative_binomial import NEGATIVE_BINOMIAL_1, NegativeBinomial
 from bayesglmm.families.poisson import POISSON
+
+if TYPE_CHECKING:
+    from bayesglmm.families.kernels.bound import Formulas
 
 Floats = NDArray[np.float64]
 Aux = tuple[float, ...]
@@ -29,6 +33,10 @@ def _poisson_zero(mu: Floats, aux: Aux) -> Floats:
 
 def _nb2_zero(mu: Floats, aux: Aux) -> Floats:
     return -aux[0] * np.log1p(mu / aux[0])
+
+
+def _nb1_zero(mu: Floats, aux: Aux) -> Floats:
+    return -mu / aux[0] * np.log1p(aux[0])
 
 
 def _initial_mean(y: Floats, weights: Floats) -> Floats:
@@ -108,16 +116,21 @@ def _kernel(count: str, wrap: str) -> Callable[[str], KernelFactory | None]:
     def kernel(link: str) -> KernelFactory | None:
         from bayesglmm.families.kernels import counts, inflated
 
-        formulas = {"poisson": counts.poisson_formulas, "nb2": counts.nb2_formulas}[count]()
+        makers: dict[str, Callable[[], Formulas]] = {
+            "poisson": counts.poisson_formulas,
+            "nb1": counts.nb1_formulas,
+            "nb2": counts.nb2_formulas,
+        }
         wrapper = {"inflated": inflated.zero_inflated, "hurdle": inflated.hurdle}[wrap]
-        return inflated.factory(link, formulas, wrapper)
+        return inflated.factory(link, makers[count](), wrapper)
 
     return kernel
 
 
 def _distribution(name: str) -> Callable[..., Any]:
     def distribution(pm: Any, eta: Any, mu: Any, aux: Any, trials: Any, weights: Any) -> Any:
-        shape = {"alpha": aux["theta"]} if "theta" in aux else {}
+        # NB1 is a negative binomial whose size grows with its mean.
+        shape = {"alpha": aux["theta"]} if "theta" in aux else {"alpha": mu / aux["phi"]} if "phi" in aux else {}
         return getattr(pm, name).dist(psi=1.0 - aux["zi"], mu=mu, **shape)
 
     return distribution
@@ -158,6 +171,49 @@ HURDLE_POISSON = _hurdle("hurdle_poisson", POISSON, _poisson_zero, "poisson", "H
 ZERO_INFLATED_NEGATIVE_BINOMIAL = _inflated(
     "zero_inflated_negative_binomial", NegativeBinomial(), _nb2_zero, "nb2", "ZeroInflatedNegativeBinomial"
 )
+ZERO_INFLATED_NEGATIVE_BINOMIAL_1 = _inflated(
+    "zero_inflated_negative_binomial_1", NEGATIVE_BINOMIAL_1, _nb1_zero, "nb1", "ZeroInflatedNegativeBinomial"
+)
+HURDLE_NEGATIVE_BINOMIAL_1 = _hurdle(
+    "hurdle_negative_binomial_1", NEGATIVE_BINOMIAL_1, _nb1_zero, "nb1", "HurdleNegativeBinomial"
+)
 HURDLE_NEGATIVE_BINOMIAL = _hurdle(
     "hurdle_negative_binomial", NegativeBinomial(), _nb2_zero, "nb2", "HurdleNegativeBinomial"
 )
+
+
+#: Family → the same with a zero part.
+_INFLATED = {
+    "poisson": ZERO_INFLATED_POISSON,
+    "negative_binomial": ZERO_INFLATED_NEGATIVE_BINOMIAL,
+    "negative_binomial_1": ZERO_INFLATED_NEGATIVE_BINOMIAL_1,
+}
+
+
+def with_zeros(family: Family) -> Family:
+    """The zero-inflated version of a count family; a family that has a zero part already is returned as it is.
+
+    Parameters
+    ----------
+    family : Family
+        Poisson, negative binomial, or one with an auxiliary ``zi``.
+
+    Raises
+    ------
+    FamilyError
+        Any other family, or a negative binomial with a fixed theta.
+
+    Examples
+    --------
+    >>> with_zeros(POISSON).name
+    'zero_inflated_poisson'
+    """
+    if any(a.name == "zi" for a in family.auxiliaries):
+        return family
+    if family.options or family.name not in _INFLATED:
+        fixed = "".join(f" with {k} fixed at {v:g}" for k, v in family.options.items() if isinstance(v, float))
+        raise FamilyError(
+            f"zi= adds zeros to a count: family='poisson', 'negative_binomial' or 'negative_binomial_1' (and those "
+            f"called zero_inflated_... or hurdle_...), not {family.name}{fixed}."
+        )
+    return _INFLATED[family.name]

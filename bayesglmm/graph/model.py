@@ -16,6 +16,7 @@ from bayesglmm.graph.covariance import random_effects
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.priors import on_the_line, scalar
 from bayesglmm.graph.rows import row_distribution
+from bayesglmm.links import get_link
 from bayesglmm.priors import PriorSet, flat_priors
 from bayesglmm.problem import Problem
 
@@ -54,7 +55,7 @@ def build_model(problem: Problem) -> pm.Model:
             eta = eta + pt.dot(pt.as_tensor(design.X), beta)
         for block, cov, terms in zip(design.blocks, problem.covariance, priors.blocks):
             eta = eta + _contribution(block, random_effects(block, cov, terms))
-        aux = {a: scalar(a, p) for a, p in zip(priors.auxiliary_names, priors.auxiliaries)}
+        aux = _auxiliaries(problem, {a: scalar(a, p) for a, p in zip(priors.auxiliary_names, priors.auxiliaries)})
         _observe(model, problem, pt.broadcast_to(eta, (design.nobs,)) if design.nobs else eta, aux)
     return model
 
@@ -77,6 +78,19 @@ def _coords(problem: Problem) -> dict[str, Any]:
         if names.has_correlation(cov):
             coords[names.column_dim_bis(block.group)] = list(block.columns)
     return coords
+
+
+def _auxiliaries(problem: Problem, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The family's auxiliaries, natural scale: a variable, or one value per row where there is a linear predictor."""
+    own = {a.name: a for a in problem.design.auxiliaries}
+    out = {}
+    for a in problem.family.auxiliaries:
+        if a.name not in own:
+            out[a.name] = entries[a.name]
+            continue
+        gamma = pt.stack([entries[names.auxiliary_label(a.name, c)] for c in own[a.name].columns])
+        out[a.name] = get_link(a.link).symbolic(pt, pt.dot(pt.as_tensor(own[a.name].X), gamma))
+    return out
 
 
 def _contribution(block: RandomBlock, b: Any) -> Any:

@@ -46,7 +46,7 @@ def variable_names(problem: Problem) -> list[str]:
         out += [names.group_variable(block.group), names.sd_variable(block.group)]
         if names.has_correlation(cov):
             out.append(names.corr_variable(block.group))
-    return out + [a.name for a in problem.family.auxiliaries]
+    return out + [a.name for a in problem.auxiliaries]
 
 
 def to_values(problem: Problem, get: Callable[[str], Any], leading: tuple[int, ...] = ()) -> Values:
@@ -67,7 +67,7 @@ def to_values(problem: Problem, get: Callable[[str], Any], leading: tuple[int, .
         sd = np.asarray(get(names.sd_variable(block.group)), dtype=float)
         corr = get(names.corr_variable(block.group)) if names.has_correlation(cov) else None
         thetas.append(theta_of(cov, sd, corr))
-    psi = [np.asarray(get_link(a.link).eta(np.asarray(get(a.name)))) for a in problem.family.auxiliaries]
+    psi = [np.asarray(get_link(a.link).eta(np.asarray(get(a.name)))) for a in problem.auxiliaries]
     return Values(
         beta=np.asarray(get(names.COEFFICIENTS)) if problem.design.columns else np.empty((*leading, 0)),
         theta=np.concatenate(thetas, axis=-1),
@@ -104,4 +104,4 @@ def scalar_parameters(problem: Problem, get: Callable[[str], Any]) -> dict[str, 
                 for j in range(term.start, i):
                     label = f"{block.columns[i]}, {block.columns[j]}"
                     out[f"{names.corr_variable(block.group)}[{label}]"] = corr[..., i, j]
-    return out | {a.name: np.asarray(get(a.name)) for a in problem.family.auxiliaries}
+    return out | {a.name: np.asarray(get(a.name)) for a in problem.auxiliaries}

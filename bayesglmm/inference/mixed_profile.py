@@ -111,7 +111,7 @@ def _places(problem: Problem, result: Result) -> Iterator[Place]:
             yield Place(names.sd_label(block, j, len(scales)), covariance_chart(base, k, j, j))
         for i, j in names.correlated_pairs(cov):
             yield Place(names.corr_label(block, i, j), covariance_chart(base, k, i, j))
-    for j, auxiliary in enumerate(problem.family.auxiliaries):
+    for j, auxiliary in enumerate(problem.auxiliaries):
         chart = Chart(problem, result.beta, result.theta, result.psi, p + len(result.theta) + j)
         yield Place(*_auxiliary(problem, auxiliary.name, auxiliary.link, chart))
 
@@ -124,7 +124,8 @@ def _auxiliary(problem: Problem, name: str, link: str, chart: Chart) -> tuple[st
         with np.errstate(all="ignore"):
             return float(natural(np.asarray(psi, dtype=float)))
 
-    if family.scale is not None or len(family.auxiliaries) > 1 or family.dispersion is None:
+    several = len(family.auxiliaries) > 1 or bool(problem.design.auxiliaries)
+    if family.scale is not None or several or family.dispersion is None:
         return name, chart, value
     if family.name == "gaussian":
         return "Residual.sd", chart, value

@@ -58,8 +58,10 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
         chosen = _fitting(base.structure) if nodes is None else sorted({_whole(k) for k in nodes})
         for k in chosen:
             check_nodes(base.structure, k)
-        coordinates = Coordinates(len(result.beta), base.kernel.n_aux, problem.covariance, problem.priors is not None)
-        links = tuple(a.link for a in problem.family.auxiliaries)
+        coordinates = Coordinates(
+            len(result.beta), base.kernel.n_aux, problem.covariance, problem.priors is not None, problem.aux_units
+        )
+        links = tuple(a.link for a in problem.auxiliaries)
         start = starting_point(problem, base, coordinates)
         for k in chosen:
             objective = replace(base, nodes=k)
@@ -99,6 +101,6 @@ def _scale(problem: Problem, result: Result, psi: Floats) -> float:
     """φ at other auxiliaries."""
     if problem.family.scale is not None or problem.family.dispersion is None:
         return result.scale
-    from bayesglmm.parameters import auxiliary_values
+    from bayesglmm.parameters import likelihood_scale
 
-    return float(problem.family.dispersion(auxiliary_values(problem, psi)))
+    return likelihood_scale(problem, psi)

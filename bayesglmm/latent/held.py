@@ -181,8 +181,8 @@ class HeldMaximum:
         problem = chart.problem
         objective = make_objective(problem, nodes, kernel)
         self.chart, self.index = chart, chart.index
-        self.coordinates = Coordinates(len(chart.beta), len(chart.psi), problem.covariance, False)
-        self.target = Target(objective, self.coordinates, None, tuple(a.link for a in problem.family.auxiliaries))
+        self.coordinates = Coordinates(len(chart.beta), len(chart.psi), problem.covariance, False, problem.aux_units)
+        self.target = Target(objective, self.coordinates, None, tuple(a.link for a in problem.auxiliaries))
         self.start: Start = starting_point(problem, objective, self.coordinates)
         self._check_edges()
         x = self._inside(chart)

@@ -113,9 +113,13 @@ def fit_marginal(
     with one_thread():
         objective = make_objective(problem, nodes, kernel)
         coordinates = Coordinates(
-            problem.design.X.shape[1], objective.kernel.n_aux, problem.covariance, problem.priors is not None
+            problem.design.X.shape[1],
+            objective.kernel.n_aux,
+            problem.covariance,
+            problem.priors is not None,
+            problem.aux_units,
         )
-        links = tuple(a.link for a in problem.family.auxiliaries)
+        links = tuple(a.link for a in problem.auxiliaries)
         target = Target(objective, coordinates, problem.priors, links)
         optimum = maximise(target, starting_point(problem, objective, coordinates))
         drawn = draw(target, optimum, draws, seed, resolve) if draws else None
@@ -241,7 +245,7 @@ def _boundary(problem: Problem, coordinates: Coordinates, optimum: Optimum) -> t
         terms += found
         edge[here] |= flags
         position += cov.n_params
-    for auxiliary, at_edge in zip(problem.family.auxiliaries, edge[position:]):
+    for auxiliary, at_edge in zip(problem.auxiliaries, edge[position:]):
         if at_edge:
             terms.append(f"{auxiliary.name} is at the edge of its range")
     return tuple(terms), edge
@@ -254,7 +258,7 @@ def _unidentified(problem: Problem, coordinates: Coordinates, optimum: Optimum) 
     names = list(problem.design.columns)
     for block, cov in zip(problem.design.blocks, coordinates.covariance):
         names += [f"the covariance of {block.group}"] * cov.n_params
-    names += [a.name for a in problem.family.auxiliaries]
+    names += [a.name for a in problem.auxiliaries]
     size = np.abs(optimum.curvature.worst) * np.sqrt(np.abs(np.diag(optimum.curvature.information)))
     mixed = dict.fromkeys(n for n, s in zip(names, size) if s > 0.2 * size.max())
     return (f"not identified by the data, alone or apart from each other: {', '.join(mixed)}",)

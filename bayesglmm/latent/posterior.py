@@ -39,9 +39,9 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
         objective = make_objective(problem, nodes, kernel)
         n_aux = objective.kernel.n_aux
         coordinates = Coordinates(
-            problem.design.X.shape[1], n_aux, problem.covariance, log_scales=problem.priors is not None
+            problem.design.X.shape[1], n_aux, problem.covariance, problem.priors is not None, problem.aux_units
         )
-        target = Target(objective, coordinates, problem.priors, tuple(a.link for a in problem.family.auxiliaries))
+        target = Target(objective, coordinates, problem.priors, tuple(a.link for a in problem.auxiliaries))
         point = target.at(coordinates.join(result.beta, result.theta, result.psi))
         assert result.cov_joint is not None
         slope = coordinates.slope(result.theta)

@@ -153,7 +153,11 @@ def _glm(problem: Problem, objective: Objective) -> tuple[Floats, JointMode]:
 
 def _aux_start(problem: Problem, y: Floats, mu: Floats, weights: Floats) -> Floats:
     values = [get_link(a.link).eta(np.asarray(a.start(y, mu, weights))) for a in problem.family.auxiliaries]
-    return np.array([float(v) for v in values])
+    parts = [
+        np.atleast_1d(float(v)) if X is None else np.linalg.lstsq(X, np.full(len(X), float(v)), rcond=None)[0]
+        for v, X in zip(values, problem.aux_designs(problem.design))
+    ]
+    return np.concatenate([*parts, np.empty(0)])
 
 
 def _first_coefficients(objective: Objective, psi: Floats, eta: Floats) -> Floats:

@@ -36,12 +36,16 @@ class Coordinates:
         One per grouping factor.
     log_scales : bool
         True for a posterior.
+    aux_units : ndarray, shape (n_aux,), or None
+        Sizes of the predictors that the entries of ψ multiply: the vector holds ψ in their units, so that one step
+        of an optimiser means the same whatever a predictor is measured in. None: all are one.
     """
 
     p: int
     n_aux: int
     covariance: tuple[BlockCovariance, ...]
     log_scales: bool
+    aux_units: Floats | None = None
 
     @cached_property
     def entries(self) -> tuple[Coordinate, ...]:
@@ -58,6 +62,10 @@ class Coordinates:
         """Where θ stands in the vector."""
         return slice(self.p, self.p + len(self.entries))
 
+    @cached_property
+    def _aux_slope(self) -> Floats:
+        return np.ones(self.n_aux) if self.aux_units is None else 1.0 / self.aux_units
+
     def blockwise(self, theta: Floats) -> list[Floats]:
         """θ cut into the grouping factors' parts."""
         return [theta[s] for s in self._slices]
@@ -65,18 +73,20 @@ class Coordinates:
     def join(self, beta: Floats, theta: Floats, psi: Floats) -> Floats:
         """The vector of a point in natural coordinates."""
         parts = [c.to_working(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
-        return np.concatenate([beta, *parts, psi])
+        return np.concatenate([beta, *parts, psi if self.aux_units is None else psi * self.aux_units])
 
     def split(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """(β, natural θ, ψ) of a vector."""
         work = x[self.theta]
         parts = [c.from_working(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(work))]
-        return x[: self.p], np.concatenate([*parts, np.empty(0)]), x[self.theta.stop :]
+        psi = x[self.theta.stop :]
+        psi = psi if self.aux_units is None else psi / self.aux_units
+        return x[: self.p], np.concatenate([*parts, np.empty(0)]), psi
 
     def slope(self, theta: Floats) -> Floats:
         """Elementwise derivative of (β, natural θ, ψ) in the vector, at natural `theta`."""
         parts = [c.working_slope(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
-        return np.concatenate([np.ones(self.p), *parts, np.ones(self.n_aux)])
+        return np.concatenate([np.ones(self.p), *parts, self._aux_slope])
 
     def log_jacobian(self, theta: Floats) -> tuple[float, Floats]:
         """Log |dθ/dw| and its derivative in the working coordinates w, at natural `theta`."""

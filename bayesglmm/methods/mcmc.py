@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
 from bayesglmm.links import get_link
+from bayesglmm.parameters import likelihood_scale
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result, Status
 
@@ -113,11 +114,9 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
     joint = np.atleast_2d(np.cov(np.concatenate(flat, axis=1), rowvar=False))
     p = draws.beta.shape[-1]
     beta, effects = flat[0].mean(axis=0), tuple(b.mean(axis=(0, 1)) for b in draws.effects)
-    links = [get_link(a.link) for a in problem.family.auxiliaries]
+    links = [get_link(a.link) for a in problem.auxiliaries]
     natural = [float(np.mean(link.mean(flat[2][:, j]))) for j, link in enumerate(links)]
-    scale = problem.family.scale
-    if scale is None:
-        scale = problem.family.dispersion(tuple(natural)) if problem.family.dispersion else 1.0
+    psi = np.array([float(link.eta(np.asarray(v))) for link, v in zip(links, natural)])
     return Result(
         method="mcmc",
         objective="posterior of all parameters and random effects",
@@ -125,12 +124,12 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
         beta=beta,
         cov_beta=joint[:p, :p],
         theta=_mean_theta(problem, flat[1]),
-        psi=np.array([float(link.eta(np.asarray(v))) for link, v in zip(links, natural)]),
+        psi=psi,
         cov_joint=joint,
         effects=effects,
         effects_sd=tuple(b.std(axis=(0, 1), ddof=1) for b in draws.effects),
         eta=linear_predictor(problem, beta, effects),
-        scale=float(scale),
+        scale=likelihood_scale(problem, psi),
         df_model=joint.shape[0],
         df_resid=float(design.nobs - p),
         status=status,

@@ -106,6 +106,9 @@ def objection(method: Method, problem: Problem) -> str | None:
         return f"reads one grouping factor as the clusters, and the model has {', '.join(groups)}"
     if method.random == "one" and len(groups) != 1:
         return f"integrates over exactly one grouping factor, and the model has {', '.join(groups) or 'none'}"
+    if problem.design.auxiliaries and method.families != "likelihood":
+        modelled = ", ".join(a.name for a in problem.design.auxiliaries)
+        return f"takes one dispersion for all rows, and the model has a linear predictor of {modelled}"
     if method.families == "likelihood" and family.quasi:
         return f"needs a likelihood, and {family.name} is a quasi-family"
     profiled = method.name == "irls" and family.profile is not None
@@ -125,6 +128,8 @@ def applicable(problem: Problem) -> tuple[str, ...]:
 
 def natural_method(problem: Problem) -> str:
     """The method a model is fitted by when none is named."""
+    if problem.design.auxiliaries:
+        return "laplace"
     if not problem.design.blocks:
         return "irls" if problem.family.exponential or problem.family.profile is not None else "laplace"
     if problem.family.quasi:

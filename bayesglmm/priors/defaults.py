@@ -24,6 +24,8 @@ nu of the Student-t             Gamma(2, 0.1) (Juárez & Steel 2010, Journal of 
 gaps between thresholds         HalfNormal(2.5)
 auxiliaries on an interval      Uniform on it
 other auxiliaries               Normal(0, 2.5)
+coefficients of an auxiliary's  as slopes and Intercept, with s = 1 and m = 0 (m = log sd(y − offset) for sigma), on
+own linear predictor            the scale of its link
 ==============================  ==========================================================================
 
 The scale of the linear predictor. Under log, logit, probit, complementary log-log and the like the linear
@@ -39,7 +41,7 @@ combination c of the columns is constant (cell means, ``0 + group``), coefficien
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +52,7 @@ from bayesglmm.families import auxiliary_range
 from bayesglmm.priors.prior import Prior
 
 if TYPE_CHECKING:
-    from bayesglmm.design.types import Design
+    from bayesglmm.design.types import AuxDesign, Design
     from bayesglmm.families.base import Auxiliary, Family
     from bayesglmm.links import Link
 
@@ -116,9 +118,18 @@ def _unit(x: Floats) -> float:
     return _sd(x) or float(np.abs(x).max()) or 1.0
 
 
+def auxiliary_coefficient_priors(auxiliary: Auxiliary, own: AuxDesign, scale: Scaling) -> tuple[Prior, ...]:
+    """Priors of the coefficients of an auxiliary's linear predictor, on the scale of its link."""
+    center = float(np.log(scale.response_sd)) if auxiliary.name == "sigma" and scale.response_sd > 0 else 0.0
+    return _normal_priors(own.X, own.columns, replace(scale, center=center, spread=1.0))
+
+
 def coefficient_priors(design: Design, scale: Scaling) -> tuple[Prior, ...]:
     """Priors of the coefficients."""
-    X, names = design.X, design.columns
+    return _normal_priors(design.X, design.columns, scale)
+
+
+def _normal_priors(X: Floats, names: tuple[str, ...], scale: Scaling) -> tuple[Prior, ...]:
     sigma = np.array([WIDTH * scale.spread / _unit(x) for x in X.T])
     mu = np.zeros(len(names))
     if "Intercept" in names:
@@ -128,7 +139,7 @@ def coefficient_priors(design: Design, scale: Scaling) -> tuple[Prior, ...]:
         sigma[k] = np.hypot(WIDTH * scale.spread, np.linalg.norm(tilt))
         mu[k] = scale.center
     elif len(names):
-        ones = np.ones(design.nobs)
+        ones = np.ones(len(X))
         c = np.linalg.lstsq(X, ones, rcond=None)[0]
         if np.abs(X @ c - ones).max() < 1e-8:
             mu = scale.center * np.where(np.abs(c) < 1e-10, 0.0, c)
@@ -151,7 +162,8 @@ def correlation_prior(coordinates: Sequence[Coordinate], eta: float = 2.0) -> Pr
 
 def auxiliary_prior(auxiliary: Auxiliary, family: Family, scale: Scaling) -> Prior:
     """Prior of an auxiliary, natural scale."""
-    own = _AUXILIARY.get(f"{family.name}.{auxiliary.name}") or _AUXILIARY.get(auxiliary.name.split("_")[0])
+    count = family.name.removeprefix("zero_inflated_").removeprefix("hurdle_")
+    own = _AUXILIARY.get(f"{count}.{auxiliary.name}") or _AUXILIARY.get(auxiliary.name.split("_")[0])
     if own is not None:
         return own(scale)
     if auxiliary.link == "log":

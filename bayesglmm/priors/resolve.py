@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import SpecError
 from bayesglmm.families import auxiliary_range
-from bayesglmm.names import scale_columns
+from bayesglmm.names import auxiliary_label, scale_columns
 from bayesglmm.priors import defaults
 from bayesglmm.priors.prior import Prior
 from bayesglmm.priors.prior_set import PriorSet, TermPriors
@@ -43,7 +44,8 @@ def resolve_priors(
     request : {"default", "flat"} or mapping
         A mapping names :class:`Prior` objects by target: ``"Intercept"``, a coefficient's name, ``"fixed"`` (or
         ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.<column>.sd"`` for
-        one, ``"<group>.corr"``, or an auxiliary (``"sigma"``, ``"theta"``, ...). A more specific target wins.
+        one, ``"<group>.corr"``, or an auxiliary (``"sigma"``, ``"theta"``, ...). A more specific target wins. Where an
+        auxiliary has its own formula its coefficients are ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes.
     design : Design
         The data, for the default scales.
     family, link : Family, Link
@@ -83,10 +85,8 @@ def resolve_priors(
             for name, prior in zip(design.columns, defaults.coefficient_priors(design, scale))
         ),
         blocks=_block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale)),
-        auxiliary_names=tuple(a.name for a in family.auxiliaries),
-        auxiliaries=tuple(
-            chooser(defaults.auxiliary_prior(a, family, scale), auxiliary_range(a), a.name) for a in family.auxiliaries
-        ),
+        auxiliary_names=tuple(a.name for a in psi_entries(family.auxiliaries, design.auxiliaries)),
+        auxiliaries=_auxiliary_priors(design, family, scale, chooser),
     )
     chooser.check_all_used(design.aliased)
     return priors
@@ -109,9 +109,25 @@ def flat_priors(design: Design, family: Family, covariance: Sequence[BlockCovari
         columns=design.columns,
         coefficients=(Prior("Flat"),) * len(design.columns),
         blocks=_block_priors(design, covariance, chooser, lambda z: Prior("HalfFlat"), eta=1.0),
-        auxiliary_names=tuple(a.name for a in family.auxiliaries),
-        auxiliaries=tuple(_flat_on(auxiliary_range(a)) for a in family.auxiliaries),
+        auxiliary_names=tuple(a.name for a in psi_entries(family.auxiliaries, design.auxiliaries)),
+        auxiliaries=tuple(_flat_on(auxiliary_range(a)) for a in psi_entries(family.auxiliaries, design.auxiliaries)),
     )
+
+
+def _auxiliary_priors(design: Design, family: Family, scale: defaults.Scaling, chooser: _Chooser) -> tuple[Prior, ...]:
+    """One prior per auxiliary, or per coefficient of its linear predictor."""
+    own = {d.name: d for d in design.auxiliaries}
+    out: list[Prior] = []
+    for auxiliary in family.auxiliaries:
+        if auxiliary.name not in own:
+            default = defaults.auxiliary_prior(auxiliary, family, scale)
+            out.append(chooser(default, auxiliary_range(auxiliary), auxiliary.name))
+            continue
+        modelled = own[auxiliary.name]
+        for column, default in zip(modelled.columns, defaults.auxiliary_coefficient_priors(auxiliary, modelled, scale)):
+            others = () if column == "Intercept" else (auxiliary.name,)
+            out.append(chooser(default, LINE, auxiliary_label(auxiliary.name, column), *others))
+    return tuple(out)
 
 
 def _flat_on(interval: tuple[float, float]) -> Prior:

@@ -66,6 +66,11 @@ def nb2_factory(link: str, theta: float | None = None) -> KernelFactory:
     return bind_counts(along(nb2_formulas(theta), log_mean_path(link)))
 
 
+def nb1_formulas() -> Formulas:
+    """NB1 in log μ; ψ = log φ."""
+    return compiled_formulas("rows_negative_binomial_1", _nb1_weight, 1)
+
+
 def nb1_factory(link: str) -> KernelFactory:
     """Kernel factory of NB1, Var = μ(1 + φ), for a link of a positive mean."""
-    return bind_counts(along(compiled_formulas("rows_negative_binomial_1", _nb1_weight, 1), log_mean_path(link)))
+    return bind_counts(along(nb1_formulas(), log_mean_path(link)))

@@ -1,0 +1,159 @@
+"""Parametric bootstrap: simulate responses from a fit, fit each again, and look at the spread.
+
+Every replicate has a seed of its own, spawned from one: results are the same in any order and with any number of
+workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+
+from bayesglmm.errors import MethodError
+from bayesglmm.inference.boundary import check_likelihoods, reference
+from bayesglmm.inference.portable import portable
+from bayesglmm.inference.replicates import Bootstrap, Refitted, Task, run_here, run_portable
+from bayesglmm.inference.ticker import Progress, ticker
+from bayesglmm.marginals import marginals
+from bayesglmm.methods.registry import METHODS
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+from bayesglmm.simulate import check_simulable
+
+Pair = tuple[Problem, Result]
+
+#: Methods whose estimates are parameters of a distribution of the response.
+SIMULABLE = ("irls", "ml", "reml", "mql", "pql", "laplace", "agq")
+#: Replicates sent to a worker at once, at most.
+CHUNK = 20
+
+
+def bootstrap(
+    fit: Any,
+    replicates: int = 999,
+    *,
+    alternative: Any = None,
+    seed: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress = "auto",
+) -> Bootstrap:
+    """Bootstrap a fit parametrically: new random effects, new responses, the same method again.
+
+    Parameters
+    ----------
+    fit : Fit, or tuple of (Problem, Result)
+        What to simulate from.
+    replicates : int
+        How many times.
+    alternative : Fit or tuple, optional
+        A larger model of the same data. Both models are then fitted to every replicate: the reference distribution of
+        the likelihood ratio, boundary and small samples included.
+    seed : int, optional
+        Replicate k uses the k-th seed spawned from it (``numpy.random.SeedSequence``).
+    executor : concurrent.futures.Executor, optional
+        Where replicates are fitted; one after the other when left out. The caller's to shut down.
+    progress : bool, "auto" or callable
+        A bar on a terminal after two seconds, by default; or ``progress(done, total)``.
+
+    Returns
+    -------
+    Bootstrap
+        Estimates, intervals, failures with their reasons, and the test.
+
+    Raises
+    ------
+    MethodError
+        A fit that is not a distribution of the response, or models that are not nested.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+    >>> fit = bg.Model("y ~ x", data, family="poisson").fit("irls")
+    >>> found = bg.bootstrap(fit, 200, seed=1)
+    >>> list(found.confint("basic").columns)
+    ['estimate', 'ci_low', 'ci_high']
+    """
+    if isinstance(replicates, bool) or not isinstance(replicates, int | np.integer) or replicates < 1:
+        raise MethodError(f"replicates is {replicates!r}; a whole number, 1 or more, is expected.")
+    problem, result = _pair(fit)
+    _check(problem, result)
+    other = None if alternative is None else _pair(alternative)
+    ratio = None if other is None else _observed_ratio((problem, result), other)
+    task = Task(
+        problem,
+        _options(result),
+        result.method,
+        (result.beta, result.theta, result.psi),
+        None if other is None else (other[0], other[1].method, _options(other[1])),
+    )
+    seeds = np.random.SeedSequence(seed).spawn(int(replicates))
+    with ticker(len(seeds), progress, "bootstrap") as advance:
+        done = _run(task, seeds, executor, advance)
+    original = {name: m.estimate for name, m in marginals(problem, result).items()}
+    return Bootstrap.collect(original, [done[k] for k in range(len(seeds))], ratio)
+
+
+def _pair(fit: Any) -> Pair:
+    if isinstance(fit, tuple) and len(fit) == 2:
+        return fit
+    if hasattr(fit, "result") and hasattr(fit, "model"):
+        return fit.model.problem, fit.result
+    raise MethodError(f"bootstrap takes a fit; got {type(fit).__name__}.")
+
+
+def _check(problem: Problem, result: Result) -> None:
+    if result.method not in SIMULABLE:
+        raise MethodError(f"a fit by {result.method!r} is not bootstrapped here; fit by one of {', '.join(SIMULABLE)}.")
+    if len(result.psi) != len(problem.family.auxiliaries):
+        raise MethodError(f"the fit estimates no {problem.family.auxiliaries[0].name}: fit by 'laplace'.")
+    check_simulable(problem, result.scale if problem.family.scale is not None else 1.0)
+
+
+def _observed_ratio(small: Pair, full: Pair) -> float:
+    if small[1].loglik is None or full[1].loglik is None:
+        raise MethodError("a bootstrapped likelihood ratio needs two fits with a likelihood.")
+    check_likelihoods([small, full])
+    reference(small, full)  # raises unless nested
+    return 2.0 * (full[1].loglik - small[1].loglik)
+
+
+def _options(result: Result) -> dict[str, Any]:
+    """The options that the estimates depend on."""
+    taken = set(METHODS[result.method].options) - {"draws", "seed", "df", "cov", "groups", "small_sample", "start"}
+    own = {k: v for k, v in result.options.items() if k in taken}
+    return own | ({"draws": 0} if "draws" in METHODS[result.method].options else {})
+
+
+def _run(
+    task: Task, seeds: Sequence[np.random.SeedSequence], executor: Executor | None, advance: Any
+) -> dict[int, Refitted]:
+    done: dict[int, Refitted] = {}
+    if executor is None:
+        for k, seed in enumerate(seeds):
+            done[k] = run_here(task, [seed])[0]
+            advance(1)
+        return done
+    size = max(1, min(CHUNK, len(seeds) // 8))
+    if isinstance(executor, ThreadPoolExecutor):
+        futures = {executor.submit(run_here, task, chunk): start for start, chunk in _chunks(seeds, size)}
+    else:
+        sent = task.sent(portable)
+        futures = {executor.submit(run_portable, sent, chunk): start for start, chunk in _chunks(seeds, size)}
+    try:
+        for future in as_completed(futures):
+            found = future.result()
+            done |= {futures[future] + i: one for i, one in enumerate(found)}
+            advance(len(found))
+    finally:
+        for future in futures:
+            future.cancel()
+    return done
+
+
+def _chunks(seeds: Sequence[np.random.SeedSequence], size: int) -> Iterator[tuple[int, list[np.random.SeedSequence]]]:
+    for start in range(0, len(seeds), size):
+        yield start, list(seeds[start : start + size])
