@@ -59,7 +59,7 @@ def heteroscedastic_covariance(
     """
     part = partial(_meat, power=_LEVERAGE_POWER[kind], family=family, link=link, aux=aux, beta=beta, factor=factor)
     parts = [part(source)] if source.map is None else list(source.map(part))
-    meat, n = sum(m for m, _ in parts), sum(k for _, k in parts)
+    meat, n = np.sum([m for m, _ in parts], axis=0), sum(k for _, k in parts)
     if kind == "HC1":
         meat = meat * (n / (n - len(beta)))
     return sandwich(meat, factor)
