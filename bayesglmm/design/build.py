@@ -1,5 +1,4 @@
 """Formula + table → Design, and the same columns again from new data."""
-from collections.abc import Iterable, Mapping
 
 from __future__ import annotations
 

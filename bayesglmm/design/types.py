@@ -116,35 +116,8 @@ class AuxDesign:
 
 
 @dataclass(frozen=True)
-class AuxDesign:
-    """Linear predictor of an auxiliary of the likelihood: a dispersion model, or zero inflation by formula.
-
-    Parameters
-    ----------
-    name : str
-        Of the auxiliary, ``"zi"``.
-    formula : object
-        The parsed one-sided formula.
-    X : ndarray, shape (n, k)
-        Its columns, full rank.
-    columns : tuple of str, length k
-        Their names.
-    binding : object
-        What is needed to build the same columns from new data.
-    """
-
-    name: str
-    formula: Any
-    X: Floats
-    columns: tuple[str, ...]
-    binding: Any = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
 class Design:
     """Everything the numbers need from formula and table.
-    auxiliaries : tuple of AuxDesign
-        Auxiliaries with a linear predictor of their own; the others are one number for all rows.
 
     Parameters
     ----------
@@ -162,7 +135,6 @@ class Design:
         Sum of ``offset(...)`` terms, the `offset` argument and log(exposure); zeros when there are none.
     weights : ndarray, shape (n,), or None
         Prior weights, as in R's ``glm``: Var(y_i) = φ V(μ_i) / w_i.
-    auxiliaries: tuple[AuxDesign, ...] = ()
     blocks : tuple of RandomBlock
         One per grouping factor.
     index : object
