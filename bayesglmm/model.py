@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design import build_design, row_values
+from bayesglmm.design.auxiliary import auxiliary_formulas
 from bayesglmm.errors import (
     BayesGLMMWarning,
     ConvergenceWarning,
@@ -56,6 +57,12 @@ class Model:
     weights, offset, exposure : str or array_like, optional
         Prior weights (Var(y) = φV(μ)/w), known part of the linear predictor, and exposure (its log is added to
         the offset): a column name or values.
+    dispersion : str, optional
+        One-sided formula of the family's dispersion or shape (σ, θ, φ, ...) on its link's scale, ``"~ x"``: log σ or
+        log θ of a row is a linear predictor of its own.
+    zi : str, optional
+        One-sided formula of the log odds that a count is an additional zero: ``"~ 1"``, ``"~ x"``. Poisson and negative
+        binomial families become their zero-inflated versions; hurdle families have such a probability already.
     about : mapping, optional
         Title, source and the like, shown in reports.
     defaults : mapping, optional
@@ -87,6 +94,8 @@ class Model:
         weights: Any = None,
         offset: Any = None,
         exposure: Any = None,
+        dispersion: str | None = None,
+        zi: str | None = None,
         about: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
@@ -94,9 +103,9 @@ class Model:
             raise FormulaError(f"formula is {formula!r}; a text such as 'y ~ x + (1 | g)' is expected.")
         if covariance is not None and not isinstance(covariance, Mapping):
             raise MethodError(f"covariance is {covariance!r}; a dict of group → form is expected.")
-        row = get_family(family)
+        row, own = auxiliary_formulas(get_family(family), dispersion, zi)
         bound_link = get_link(row.links[0] if link is None else link, row)
-        design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure)
+        design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure, auxiliaries=own)
         design = replace(design, response=check_response(row, design.response))
         if row.adapt is not None:
             row = row.adapt(design.response, bound_link)
@@ -115,6 +124,7 @@ class Model:
         given = {"weights": weights, "offset": offset, "exposure": exposure}
         #: Weights, offset and exposure in words, for summaries and reports.
         self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
+        self.inputs |= {k: v for k, v in (("dispersion", dispersion), ("zi", zi)) if v is not None}
         self.about: dict[str, Any] = dict(about or {})
         self.defaults: dict[str, dict[str, Any]] = {m: dict(own) for m, own in (defaults or {}).items()}
 
