@@ -7,10 +7,11 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
-from bayesglmm.design import build_design, row_values
+from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values
 from bayesglmm.design.auxiliary import auxiliary_formulas
 from bayesglmm.errors import (
     BayesGLMMWarning,
@@ -43,8 +44,10 @@ class Model:
     ----------
     formula : str
         Wilkinson notation with random terms, e.g. ``"p(incidence, size) ~ period + (1 | herd)"``.
-    data : DataFrame or table
-        pandas, polars or pyarrow table, or a mapping of columns.
+    data : DataFrame or table, or chunks of one
+        pandas, polars or pyarrow table, or a mapping of columns. For ``irls`` also data larger than memory:
+        :class:`~bayesglmm.Chunks`, a parquet path, a pyarrow dataset, a dask DataFrame, a list of tables, or a function
+        that returns an iterator over tables.
     family : str or Family
         Response distribution, or a quasi-family.
     link : str or Link, optional
@@ -105,8 +108,15 @@ class Model:
             raise MethodError(f"covariance is {covariance!r}; a dict of group → form is expected.")
         row, own = auxiliary_formulas(get_family(family), dispersion, zi)
         bound_link = get_link(row.links[0] if link is None else link, row)
-        design = build_design(formula, data, weights=weights, offset=offset, exposure=exposure, auxiliaries=own)
-        design = replace(design, response=check_response(row, design.response))
+        given = {"weights": weights, "offset": offset, "exposure": exposure}
+        chunks = as_chunks(data)
+        if chunks is None:
+            design = build_design(formula, data, **given, auxiliaries=own)
+            design = replace(design, response=check_response(row, design.response))
+        else:
+            if covariance or own or not isinstance(priors, str):
+                raise MethodError("Data in chunks are fitted by 'irls': no priors, covariance, dispersion or zi.")
+            design = build_chunked_design(formula, chunks, partial(check_response, row), **given)
         if row.adapt is not None:
             row = row.adapt(design.response, bound_link)
         maps = bind_covariance(design.blocks, dict(covariance) if covariance else None)
@@ -115,13 +125,13 @@ class Model:
             family=row,
             link=bound_link,
             covariance=maps,
-            priors=None if row.quasi else resolve_priors(priors, design, row, bound_link, maps),
+            priors=None if row.quasi or chunks is not None else resolve_priors(priors, design, row, bound_link, maps),
             priors_given=not isinstance(priors, str),
         )
-        _check_identified(self.problem)
+        if design.blocks:
+            _check_identified(self.problem)
         self.formula = formula
         self.data = data
-        given = {"weights": weights, "offset": offset, "exposure": exposure}
         #: Weights, offset and exposure in words, for summaries and reports.
         self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
         self.inputs |= {k: v for k, v in (("dispersion", dispersion), ("zi", zi)) if v is not None}
@@ -177,8 +187,8 @@ class Model:
         method : str, optional
             ``"irls"``, ``"reml"``, ``"pql"``, ``"laplace"``, ``"agq"``, ``"mcmc"``, ...; see :attr:`methods`.
         **options
-            The method's own options, e.g. ``nodes=25`` for ``"agq"``. Those with a value per row (``groups=``, ``time=``,
-            ``subgroups=``) may be columns' names.
+            The method's own options, e.g. ``nodes=25`` for ``"agq"``. Those with a value per row (``groups=``,
+            ``time=``, ``subgroups=``) may be columns' names.
 
         Returns
         -------

@@ -98,6 +98,8 @@ def get_method(name: str) -> Method:
 
 def objection(method: Method, problem: Problem) -> str | None:
     """Why a method does not apply to a model, or None when it does."""
+    if problem.design.chunks is not None and method.name != "irls":
+        return "needs all rows in memory, and the data of this model come in chunks"
     groups = [b.group for b in problem.design.blocks]
     family, link = problem.family, problem.link
     if method.random == "none" and groups:
