@@ -218,7 +218,7 @@ def compare(
 
 
 def _apart(model: Model, outcomes: Mapping[str, Outcome], reference: str) -> frozenset[str]:
-    """Methods whose coefficients are of another kind than the reference's: population-averaged beside conditional ones."""
+    """Methods whose coefficients are population-averaged where the reference's are conditional, or the reverse."""
     if not model.design.blocks:
         return frozenset()
     kind = is_population_method(reference)
@@ -241,7 +241,7 @@ def _verdict(model: Model, outcomes: dict[str, Outcome], reference: str, table: 
             own = own.iloc[:0]
         else:
             facts |= {"estimand": outcome.fit.estimand, "speedup": base.seconds / max(outcome.seconds, 1e-9)}
-            said = words.apart(method, reference) if method in apart else _say(outcome, base, own, reasons)
+            said = words.not_comparable(method, reference) if method in apart else _say(outcome, base, own, reasons)
         rows.append(words.verdict_row(method, facts, own, said))
     return pd.DataFrame(rows, columns=list(words.COLUMNS))
 

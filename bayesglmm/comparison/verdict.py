@@ -208,7 +208,7 @@ def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     return remarks
 
 
-def apart(method: str, reference: str) -> tuple[str, str]:
+def not_comparable(method: str, reference: str) -> tuple[str, str]:
     """Grade and sentence of a method whose estimand is not the reference's.
 
     Parameters
@@ -218,8 +218,8 @@ def apart(method: str, reference: str) -> tuple[str, str]:
     """
     return (
         "unscored",
-        f"Not scored against {reference}: one estimates population-averaged effects, the other effects conditional on the "
-        "random effects. They stand side by side, integrated, in cmp.population.",
+        f"Not scored against {reference}: one estimates population-averaged effects, the other effects conditional on "
+        "the random effects. They stand side by side, integrated, in cmp.population.",
     )
 
 

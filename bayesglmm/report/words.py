@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.comparison.population import is_population_method
 from bayesglmm.comparison.verdict import GRADES
 from bayesglmm.methods.mcmc import MAX_DIVERGENT, MAX_R_HAT, MIN_ESS
 from bayesglmm.methods.registry import get_method
@@ -87,8 +88,11 @@ def headline(cmp: Comparison) -> str:
     grades = dict(zip(cmp.verdict["method"], cmp.verdict["grade"]))
     others = [m for m in cmp.methods if m != cmp.reference and m not in cmp.failures]
     good = [m for m in others if grades[m] == GRADES[0].name]
-    worse = [m for m in others if m not in good]
-    said = [_standing(good, worse, grades, cmp.reference)] if others else []
+    aside = [m for m in others if grades[m] == "unscored"]
+    worse = [m for m in others if m not in good and m not in aside]
+    said = [_standing(good, worse, grades, cmp.reference)] if good or worse else []
+    if aside:
+        said.append(f"{_listed(aside)} {'is' if len(aside) == 1 else 'are'} not scored.")
     if cmp.failures:
         said.append(f"{_listed(list(cmp.failures))} failed.")
     return " ".join(said) or f"{cmp.reference} alone: there is nothing to compare it with."
@@ -139,6 +143,18 @@ def priors(model: Model) -> list[tuple[str, str]]:
         return []
     table = model.priors
     return [(str(name), ", ".join(str(v) for v in row if v is not None)) for name, *row in table.itertuples()]
+
+
+def population_rows(cmp: Comparison) -> list[dict[str, Any]]:
+    """Population-averaged coefficients, where a marginal model stands beside mixed ones; else nothing."""
+    if not cmp.model.design.blocks or not any(is_population_method(m) for m in cmp.fits):
+        return []
+    counts = cmp.population["parameter"].value_counts()
+    rows = cmp.population.to_dict("records")
+    for k, row in enumerate(rows):
+        first = k == 0 or row["parameter"] != rows[k - 1]["parameter"]
+        row["span"] = int(counts[row["parameter"]]) if first else 0
+    return rows
 
 
 def verdict_rows(cmp: Comparison) -> list[dict[str, Any]]:

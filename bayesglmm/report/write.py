@@ -28,7 +28,7 @@ def write_report(cmp: Comparison, folder: Path) -> Path:
     -------
     Path
         Of ``report.html``. Beside it: ``table.csv``, ``verdict.csv``, and ``idata.nc``, the ArviZ DataTree with one
-        group per method.
+        group per method; ``population.csv`` where a marginal model is among the methods.
 
     Raises
     ------
@@ -42,6 +42,8 @@ def write_report(cmp: Comparison, folder: Path) -> Path:
         path.write_text(page, encoding="utf-8")
         cmp.table.to_csv(folder / "table.csv", index=False)
         cmp.verdict.to_csv(folder / "verdict.csv", index=False)
+        if words.population_rows(cmp):
+            cmp.population.to_csv(folder / "population.csv", index=False)
         if cmp.fits:
             cmp.idata.to_netcdf(folder / "idata.nc", engine="h5netcdf")
     except OSError as error:
@@ -73,6 +75,7 @@ def report_content(cmp: Comparison) -> dict[str, Any]:
         "priors": words.priors(cmp.model),
         "verdict": words.verdict_rows(cmp),
         "parameters": words.parameter_rows(cmp),
+        "population": words.population_rows(cmp),
         "limits": words.limits(),
         "judges": words.judges(),
         "notes": cmp.notes,
