@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesglmm.tables import is_posterior
+
 if TYPE_CHECKING:
     from bayesglmm.fit import Fit
 
@@ -62,7 +64,8 @@ def _facts(fit: Fit) -> str:
         lines.append(("Estimand", ESTIMAND[fit.estimand]))
     lines += [(name, text) for name, text in fit.result.extras.get("facts", {}).items()]
     if fit.result.loglik is not None:
-        lines.append(("Log-lik", f"{fit.loglik:.4f}   AIC {fit.aic:.2f}   BIC {fit.bic:.2f}"))
+        criteria = " at the posterior mode" if is_posterior(model.problem, fit.result) else _criteria(fit)
+        lines.append(("Log-lik", f"{fit.loglik:.4f}{criteria}"))
     if fit.dispersion is not None:
         lines.append(("Dispersion", _number(fit.dispersion)))
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
@@ -72,6 +75,10 @@ def _shows_auxiliaries(fit: Fit) -> bool:
     """Whether the auxiliaries have something to say: the sd of a Gaussian residual has its line already."""
     modelled = bool(fit.model.design.auxiliaries)
     return len(fit.auxiliary) > 0 and (modelled or not (fit.model.family.name == "gaussian" and len(fit.varcomp)))
+
+
+def _criteria(fit: Fit) -> str:
+    return f"   AIC {fit.aic:.2f}   BIC {fit.bic:.2f}"
 
 
 def _status_text(fit: Fit) -> str:
