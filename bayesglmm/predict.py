@@ -89,7 +89,7 @@ def _at_levels(effects: Floats, block: RandomBlock) -> Floats:
 
 
 def _marginal_linear(problem: Problem, result: Result, design: Design, eta: Floats) -> tuple[Floats, Floats]:
-    mean, slope_eta = _averaged(problem, eta, _spread(problem, design, result.theta))
+    mean, slope_eta = averaged_mean(problem, eta, random_spread(problem, design, result.theta))
     gradients = [design.X * slope_eta[:, None]]
     k = len(result.theta)
     cov = result.cov_beta
@@ -110,11 +110,11 @@ def _theta_slope(problem: Problem, result: Result, design: Design, eta: Floats, 
     for sign in (1.0, -1.0):
         theta = np.array(result.theta)
         theta[j] += sign * step
-        ends.append(_averaged(problem, eta, _spread(problem, design, theta))[0])
+        ends.append(averaged_mean(problem, eta, random_spread(problem, design, theta))[0])
     return (ends[0] - ends[1]) / (2.0 * step)
 
 
-def _spread(problem: Problem, design: Design, theta: Floats) -> Floats:
+def random_spread(problem: Problem, design: Design, theta: Floats) -> Floats:
     """Standard deviation of each row's random part, sqrt(Σ z'ΛΛ'z)."""
     total = np.zeros(design.nobs)
     for block, covariance, where in zip(design.blocks, problem.covariance, theta_slices(problem)):
@@ -122,7 +122,7 @@ def _spread(problem: Problem, design: Design, theta: Floats) -> Floats:
     return np.sqrt(total)
 
 
-def _averaged(problem: Problem, eta: Floats, sd: Floats) -> tuple[Floats, Floats]:
+def averaged_mean(problem: Problem, eta: Floats, sd: Floats) -> tuple[Floats, Floats]:
     """E g⁻¹(η + sd·Z) and its derivative in η, by Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(MARGINAL_NODES)
     weights = weights / weights.sum()
@@ -164,7 +164,7 @@ def _from_draws(problem: Problem, draws: Draws, design: Design, kind: str, level
     eta = _eta_draws(problem, draws, design, level, np.random.default_rng(0))
     if level == "marginal" and design.blocks:
         theta = draws.theta.reshape(len(eta), -1)
-        means = np.stack([_averaged(problem, e, _spread(problem, design, t))[0] for e, t in zip(eta, theta)])
+        means = np.stack([averaged_mean(problem, e, random_spread(problem, design, t))[0] for e, t in zip(eta, theta)])
         values = means if kind == "mean" else problem.link.eta(means)
     else:
         values = problem.link.mean(eta) if kind == "mean" else eta

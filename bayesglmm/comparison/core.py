@@ -16,6 +16,7 @@ from bayesglmm.comparison.population import is_population_method, population_tab
 from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
+from bayesglmm.posterior import DRAWN_LATER
 from bayesglmm.marginals import Marginal, marginals
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Comparison:
         ``bias`` (in reference sds), ``sd_ratio``, ``w1`` (Wasserstein-1 distance in reference sds), ``mcse`` and
         ``mcse_sd`` (Monte-Carlo standard errors of the reference's mean, in its sds, and of its sd, relative),
         ``within_mc_error`` (the bias is no larger than twice `mcse`), ``sd_within_mc_error``, ``seconds``.
-        Scores are NaN where the reference does not have the parameter or may not judge.
+        Scores are NaN where the reference does not have the parameter or may not judge. `estimate` and `sd` are the
+        fit's own, except for an approximate posterior (Laplace, quadrature, with priors): there they are the mean
+        and sd it implies, so that a mean is compared with a mean.
     verdict : DataFrame
         A row per method: ``method, estimand, grade, worst_bias, worst_bias_parameter, worst_sd_ratio,
         worst_sd_ratio_parameter, seconds, speedup, sentence``. The grades are explained in
@@ -267,6 +270,12 @@ def _notes(cmp: Comparison) -> list[str]:
         notes.append(
             f"{' and '.join(aside)} leave{'s' if len(aside) == 1 else ''} the priors aside, so that a part of their "
             "difference is the prior's."
+        )
+    implied = [m for m in cmp.fits if m in DRAWN_LATER]
+    if cmp.model.problem.priors is not None and implied:
+        notes.append(
+            f"{' and '.join(implied)}: sds and the like are compared by the means of their approximate posteriors; the "
+            "fits themselves report modes."
         )
     if cmp.table[list(SCORES)].notna().any(axis=None) and cmp.fits[cmp.reference].status.ess is not None:
         notes.append(
