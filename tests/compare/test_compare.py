@@ -265,6 +265,7 @@ def test_a_singular_fit_is_compared_where_it_can_be():
 def test_methods_that_leave_priors_aside_are_named(cbpp_model):
     cmp = bg.compare(cbpp_model, ["pql", "laplace"], reference="laplace")
     assert any(n.startswith("pql leaves the priors aside") for n in cmp.notes)
+    assert any(n.startswith("laplace: sds and the like are compared by the means") for n in cmp.notes)
 
 
 @pytest.fixture(scope="module")
