@@ -17,8 +17,7 @@ from scipy import stats
 
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.structure import analyse
-from bayesglmm.links import get_link
-from bayesglmm.parameters import theta_slices
+from bayesglmm.parameters import auxiliary_values, psi_of_draws, theta_slices
 from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -155,12 +154,14 @@ def simulate(
     eta = simulate_predictor(problem, beta, theta, rng, count)
     family, link = problem.family, problem.link
     trials, weights = problem.response.trials, problem.design.weights
-    aux = {a.name: np.asarray(get_link(a.link).mean(v)) for a, v in zip(family.auxiliaries, psi)}
+    aux = dict(zip((a.name for a in family.auxiliaries), map(np.asarray, auxiliary_values(problem, psi))))
     assert family.distribution is not None
     try:
         y = family.distribution(NumpyDistributions(rng), None, link.mean(eta), aux, trials, weights)
     except (AttributeError, TypeError):
+        if problem.design.auxiliaries:
+            raise MethodError(f"{family.name} with a formula for its auxiliaries is not simulated.") from None
         from bayesglmm.graph.simulate import draw_family
 
-        y = draw_family(family, link, eta, np.repeat(np.atleast_2d(psi), count, axis=0), trials, weights, rng)
+        y = draw_family(family, link, eta, psi_of_draws(problem, np.repeat(np.atleast_2d(psi), count, axis=0)), trials, weights, rng)
     return np.asarray(y, dtype=float)

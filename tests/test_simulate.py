@@ -122,3 +122,13 @@ def test_hurdles_are_above_zero_even_for_the_smallest_means():
     assert y.min() == 1.0
     assert y.mean() == pytest.approx(0.5 / (1 - np.exp(-0.5)), rel=0.02)
     assert NegativeBinomial(2.0).name == "negative_binomial"
+
+
+def test_auxiliaries_with_their_own_predictors():
+    import bayesglmm as bg
+
+    data = pd.DataFrame({"y": 1.0 + X**2, "x": X})
+    problem = bg.Model("y ~ 1", data, "gaussian", dispersion="~ x", priors="flat").problem
+    psi = np.array([0.2, 0.7])
+    y = simulate(problem, np.array([1.0]), np.empty(0), psi, np.random.default_rng(2), DRAWS)
+    np.testing.assert_allclose(y.std(axis=0), np.exp(0.2 + 0.7 * X), rtol=0.06)

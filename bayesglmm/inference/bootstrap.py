@@ -108,8 +108,8 @@ def _pair(fit: Any) -> Pair:
 def _check(problem: Problem, result: Result) -> None:
     if result.method not in SIMULABLE:
         raise MethodError(f"a fit by {result.method!r} is not bootstrapped here; fit by one of {', '.join(SIMULABLE)}.")
-    if len(result.psi) != len(problem.family.auxiliaries):
-        raise MethodError(f"the fit estimates no {problem.family.auxiliaries[0].name}: fit by 'laplace'.")
+    if len(result.psi) != len(problem.auxiliaries):
+        raise MethodError(f"the fit estimates no {problem.auxiliaries[0].name}: fit by 'laplace'.")
     check_simulable(problem, result.scale if problem.family.scale is not None else 1.0)
 
 
