@@ -59,10 +59,11 @@ def seconds(value: float | None) -> str:
     if value is None or pd.isna(value):
         return BLANK
     if value < 0.1:
-        return f"{1000 * value:.2g} ms"
-    if value < 100:
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    return f"{value / 60:.0f} min {value % 60:.0f} s"
+        return f"{number(1000.0 * value, 2)} ms"
+    if value < 99.5:
+        return f"{number(value, 2)} s"
+    value = round(value)
+    return f"{value // 60} min {value % 60} s"
 
 
 def times(value: float | None) -> str:
