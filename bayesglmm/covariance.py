@@ -108,14 +108,14 @@ def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
 
 def _unstructured_canonical(theta: Floats, q: int) -> Floats:
     L = _unstructured_factor(theta, q)
-    # A zero on the diagonal leaves a rotation of its column with the later ones free: empty the column.
-    for c in np.flatnonzero(np.diag(L) == 0.0):
-        for d in range(c + 1, q):
-            radius = np.hypot(L[d, c], L[d, d])
-            if L[d, c] != 0.0:
-                cos, sin = L[d, d] / radius, L[d, c] / radius
-                L[d:, c], L[d:, d] = cos * L[d:, c] - sin * L[d:, d], sin * L[d:, c] + cos * L[d:, d]
-                L[d, c] = 0.0
+    # A zero on the diagonal leaves a rotation of its column with the next one free: pass the zero on to the last
+    # column. Emptying this one instead would hide the direction in which its own row may still grow.
+    for c in range(q - 1):
+        if L[c, c] == 0.0 and L[c + 1, c + 1] != 0.0:
+            radius = np.hypot(L[c + 1, c], L[c + 1, c + 1])
+            cos, sin = L[c + 1, c] / radius, L[c + 1, c + 1] / radius
+            L[:, c], L[:, c + 1] = cos * L[:, c] + sin * L[:, c + 1], cos * L[:, c + 1] - sin * L[:, c]
+            L[c + 1, c + 1] = 0.0
     return (L * np.where(np.diag(L) < 0, -1.0, 1.0))[_tril(q)]
 
 

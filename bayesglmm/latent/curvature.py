@@ -37,6 +37,8 @@ class Curvature:
         Whether it is positive definite over the free parameters.
     worst : ndarray, shape (d,)
         Direction of the smallest curvature, one (approximate) standard error long.
+    escape : ndarray, shape (d,), or None
+        A direction along which the target rises from a zero variance; None when zero is a maximum.
     evaluations : int
         Gradients it took.
     """
@@ -46,6 +48,7 @@ class Curvature:
     mode_slopes: Floats
     definite: bool
     worst: Floats
+    escape: Floats | None
     evaluations: int
 
     @property
@@ -97,7 +100,7 @@ class Curvature:
 
 
 def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
-    """Difference the gradient along every parameter that is not at an edge.
+    """Difference the gradient along every parameter, and see which are at an edge.
 
     Parameters
     ----------
@@ -109,11 +112,13 @@ def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
         Approximate standard errors: they set the steps.
     """
     d = len(point.x)
-    free = ~_at_zero(target.coordinates, point.x)
+    at_zero = _at_zero(target.coordinates, point.x)
     information, slopes = np.zeros((d, d)), np.zeros((len(point.mode.u), d))
     # A coefficient's standard error has the units of its predictor; logs and logits have sane ones, or none.
     steps = STEP * np.where(np.arange(d) < target.coordinates.p, scale, np.clip(scale, 1e-10, 10.0))
-    for i in np.flatnonzero(free):
+    # The gradient is odd in a column at zero: longer steps lose nothing there, and see small curvatures.
+    steps[at_zero] *= 1e2
+    for i in range(d):
         h = float(steps[i])
         moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
         if not np.isfinite(moved.value):
@@ -121,11 +126,13 @@ def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
             moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
         information[i] = (point.gradient - moved.gradient) / h
         slopes[:, i] = (moved.mode.u - point.mode.u) / h
-    evaluations = int(free.sum())
-    free = free & ~_run_away(target.coordinates, information)
-    information = np.where(np.outer(free, free), 0.5 * (information + information.T), 0.0)
-    definite, worst = _spectrum(information, free, scale)
-    return Curvature(free, information, slopes, definite, worst, evaluations)
+    free = ~at_zero & ~_run_away(target.coordinates, information)
+    information = 0.5 * (information + information.T)
+    escape = _escape(information, at_zero, scale)
+    slopes[:, at_zero] = 0.0
+    information = np.where(np.outer(free, free), information, 0.0)
+    definite, worst = _spectrum(information, free)
+    return Curvature(free, information, slopes, definite, worst, escape, d)
 
 
 def _at_zero(coordinates: Coordinates, x: Floats) -> Bools:
@@ -153,7 +160,20 @@ def _run_away(coordinates: Coordinates, information: Floats) -> Bools:
     return flat & unbounded
 
 
-def _spectrum(information: Floats, free: Bools, scale: Floats) -> tuple[bool, Floats]:
+def _escape(information: Floats, at_zero: Bools, scale: Floats) -> Floats | None:
+    """Where the target curves upwards from a column of Λ at zero; it is even there, so curvature says it all."""
+    if not at_zero.any():
+        return None
+    size = scale[at_zero]
+    values, vectors = np.linalg.eigh(information[np.ix_(at_zero, at_zero)] * np.outer(size, size))
+    if values[0] > -1e-7:
+        return None
+    out = np.zeros(len(at_zero))
+    out[at_zero] = size * vectors[:, 0]
+    return out
+
+
+def _spectrum(information: Floats, free: Bools) -> tuple[bool, Floats]:
     """Whether the information is positive definite, and the direction in which it is smallest."""
     worst = np.zeros(len(free))
     if not free.any():

@@ -22,6 +22,9 @@ TOLERANCE = 1e-8
 #: Decrement that still counts as converged when rounding stops the last steps.
 ACCEPTED = 1e-5
 MAX_ROUNDS = 5
+#: Scales this many standard errors from zero are put there if the value falls by no more than this; the second, wider
+#: net is for when the first left no optimum.
+NEAR_ZERO = ((1e-3, 1e-7), (3e-2, 1e-5))
 
 
 @dataclass(frozen=True)
@@ -101,22 +104,23 @@ def maximise(target: Target, start: Start) -> Optimum:
     iterations = 0
     for _ in range(MAX_ROUNDS):
         found = minimise(tracked.negative, x, inverse, tolerance=HANDOVER, longest=longest)
-        iterations, decrement = iterations + found.iterations, found.decrement
-        point = tidy(target, tracked.at(found.x), found)
-        bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
-        tracked.count += bent.evaluations
-        if bent.definite:
+        iterations += found.iterations
+        for near_zero, loss in NEAR_ZERO:
+            point = tidy(target, tracked.at(found.x), found, near_zero, loss)
+            bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
+            tracked.count += bent.evaluations
             point, decrement, steps = _polish(tracked, point, bent)
             iterations += steps
-            if decrement <= ACCEPTED or not found.converged:
+            if bent.definite and decrement <= ACCEPTED:
                 break
-            x, inverse = point.x, bent.inverse_hessian(found.inverse_hessian)
-        else:
-            moved = _leave_saddle(tracked, point, bent)
-            if moved is None:
-                break
+        uphill = bent.escape if bent.definite else bent.worst
+        moved = None if uphill is None else _climb(tracked, point, uphill)
+        if moved is not None:
             notes = (*notes, "left a point where the curvature had the wrong sign")
-            x, inverse = moved.x, bent.inverse_hessian(found.inverse_hessian)
+            point = moved
+        elif not bent.definite or decrement <= ACCEPTED or not found.converged:
+            break
+        x, inverse = point.x, bent.inverse_hessian(found.inverse_hessian)
     converged, message = _verdict(found, bent, decrement)
     return Optimum(point, bent, decrement, converged, message, iterations, tracked.count, notes)
 
@@ -151,32 +155,47 @@ def _longest_steps(coordinates: Coordinates, x: Floats, inverse: Floats) -> Floa
     return longest
 
 
-def tidy(target: Target, point: TargetPoint, found: Minimum) -> TargetPoint:
+def tidy(target: Target, point: TargetPoint, found: Minimum, near_zero: float, loss: float) -> TargetPoint:
     """Make scales non-negative, and put variances that have converged to zero exactly there.
 
-    The latter for maximum likelihood only: with priors scales are logged and never zero.
+    The latter for maximum likelihood only: with priors scales are logged and never zero. `near_zero` is in
+    approximate standard errors, `loss` what the value may fall by.
     """
     coordinates = target.coordinates
     x = canonical(coordinates, point.x)
-    small = 1e-3 * np.sqrt(np.diag(found.inverse_hessian))
-    scales = np.zeros(len(x), dtype=bool)
-    scales[coordinates.theta] = [
-        e.kind == "scale" and not e.logged(coordinates.log_scales) for e in coordinates.entries
-    ]
+    small = near_zero * np.sqrt(np.diag(found.inverse_hessian))
     snapped = x
     for _ in range(len(x)):  # emptying one column of Λ can shorten the next
-        before, snapped = snapped, canonical(coordinates, np.where(scales & (np.abs(snapped) < small), 0.0, snapped))
+        zero = np.where(_may_vanish(coordinates, snapped) & (np.abs(snapped) < small), 0.0, snapped)
+        before, snapped = snapped, canonical(coordinates, zero)
         if np.array_equal(before, snapped):
             break
     if not np.array_equal(snapped, x):
         at_zero = target.at(snapped)
-        if at_zero.value >= point.value - 1e-7:
+        if at_zero.value >= point.value - loss:
             return at_zero
     return point if np.array_equal(x, point.x) else target.at(x)
 
 
+def _may_vanish(coordinates: Coordinates, x: Floats) -> NDArray[np.bool_]:
+    """Entries of the vector that can be zero at a maximum: scales, and what is below a scale at zero in Λ."""
+    out = np.zeros(len(x), dtype=bool)
+    _, theta, _ = coordinates.split(x)
+    at = coordinates.theta.start
+    for cov, own in zip(coordinates.covariance, coordinates.blockwise(theta)):
+        hollow = np.diag(cov.factor(own)) == 0.0
+        below = cov.pullback(own, np.tril(np.broadcast_to(hollow, (cov.size, cov.size)).astype(float))) != 0.0
+        for entry, under in zip(cov.coordinates, below):
+            free = entry.kind == "scale" and not entry.logged(coordinates.log_scales)
+            out[at] = free or (entry.kind == "free" and under and not coordinates.log_scales)
+            at += 1
+    return out
+
+
 def _polish(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> tuple[TargetPoint, float, int]:
     """Newton steps with a fixed Hessian until the decrement is at rounding."""
+    if not bent.definite:
+        return point, np.inf, 0
     decrement = bent.decrement(point.gradient)
     for step in range(6):
         if decrement <= TOLERANCE:
@@ -189,11 +208,11 @@ def _polish(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> tuple[Tar
     return point, decrement, 6
 
 
-def _leave_saddle(tracked: _Tracked, point: TargetPoint, bent: Curvature) -> TargetPoint | None:
-    """A higher point along the direction of wrong curvature, or None."""
-    for size in (0.03, 0.1, 0.3, 1.0, 3.0):
+def _climb(tracked: _Tracked, point: TargetPoint, direction: Floats) -> TargetPoint | None:
+    """A higher point along a direction of wrong curvature, or None."""
+    for size in (0.1, 0.03, 0.3, 1.0, 3.0):
         for sign in (1.0, -1.0):
-            moved = tracked.at(point.x + sign * size * bent.worst, point.mode)
+            moved = tracked.at(point.x + sign * size * direction, point.mode)
             if moved.value > point.value + 1e-9:
                 return moved
     return None
