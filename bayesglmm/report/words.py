@@ -90,7 +90,8 @@ def headline(cmp: Comparison) -> str:
     others = [m for m in cmp.methods if m != cmp.reference and m not in cmp.failures]
     good = [m for m in others if grades[m] == GRADES[0].name]
     aside = [m for m in others if grades[m] == "unscored"]
-    worse = [m for m in others if m not in good and m not in aside]
+    bias = dict(zip(cmp.verdict["method"], cmp.verdict["worst_bias"].abs()))
+    worse = sorted((m for m in others if m not in good and m not in aside), key=lambda m: bias[m])
     said = [_standing(good, worse, grades, cmp.reference)] if good or worse else []
     if aside:
         said.append(f"{_listed(aside)} {'is' if len(aside) == 1 else 'are'} not scored.")
@@ -101,9 +102,9 @@ def headline(cmp: Comparison) -> str:
 
 def _standing(good: list[str], worse: list[str], grades: Mapping[str, str], reference: str) -> str:
     if not good:
-        closest = min(worse, key=lambda m: ORDER.get(grades[m], len(ORDER)))
-        words = {g.name: g.words for g in GRADES}.get(grades[closest], "")
-        comes = f" {closest} comes closest: {words}." if words and grades[closest] != GRADES[-1].name else ""
+        closest = min(worse, key=lambda m: ORDER[grades[m]])
+        mark = GRADES[ORDER[grades[closest]]]
+        comes = "" if mark is GRADES[-1] else f" {closest} comes closest: {mark.words}."
         return f"No method does as well as {reference} on this model.{comes}"
     verb = "does" if len(good) == 1 else "do"
     rest = f"; {_listed(worse)} {'does' if len(worse) == 1 else 'do'} not" if worse else ""

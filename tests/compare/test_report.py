@@ -164,7 +164,7 @@ def test_no_figure_is_left_open(page):
 @pytest.mark.parametrize(
     ("methods", "said"),
     [
-        (METHODS, "laplace does as well as mcmc on this model; mql and pql do not. agq failed."),
+        (METHODS, "laplace does as well as mcmc on this model; pql and mql do not. agq failed."),
         (["pql"], "No method does as well as mcmc on this model. pql comes closest: good for a first look only."),
         (["mql"], "No method does as well as mcmc on this model."),
     ],
