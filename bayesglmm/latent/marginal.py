@@ -13,6 +13,7 @@ from bayesglmm.errors import MethodError, SeparationWarning
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
+from bayesglmm.latent.identified import identification_notes
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import starting_point
@@ -174,7 +175,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
             () if separated else boundary,
             (
                 *optimum.notes,
-                *(() if separated else _unidentified(problem, coordinates, optimum)),
+                *(() if separated else identification_notes(problem, coordinates, optimum.curvature)),
                 *nodes_note(target, optimum.point),
             ),
             seconds,
@@ -249,19 +250,6 @@ def _boundary(problem: Problem, coordinates: Coordinates, optimum: Optimum) -> t
         if at_edge:
             terms.append(f"{auxiliary.name} is at the edge of its range")
     return tuple(terms), edge
-
-
-def _unidentified(problem: Problem, coordinates: Coordinates, optimum: Optimum) -> tuple[str, ...]:
-    """The parameters that the flattest direction mixes, when the information is not positive definite."""
-    if optimum.curvature.definite:
-        return ()
-    names = list(problem.design.columns)
-    for block, cov in zip(problem.design.blocks, coordinates.covariance):
-        names += [f"the covariance of {block.group}"] * cov.n_params
-    names += [a.name for a in problem.auxiliaries]
-    size = np.abs(optimum.curvature.worst) * np.sqrt(np.abs(np.diag(optimum.curvature.information)))
-    mixed = dict.fromkeys(n for n, s in zip(names, size) if s > 0.2 * size.max())
-    return (f"not identified by the data, alone or apart from each other: {', '.join(mixed)}",)
 
 
 def _separation(problem: Problem, beta: Floats, converged: bool) -> str:
