@@ -14,6 +14,8 @@ from bayesglmm.parameters import Parameters, unpack
 from bayesglmm.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
+    from bayesglmm.diagnose.panel import Checks
+    from bayesglmm.inference.contrasts import Ellipsoid
     from bayesglmm.model import Model
     from bayesglmm.result import Result, Status
 
@@ -34,7 +36,7 @@ class Fit:
     >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
     >>> fit = bg.Model("y ~ x", data, family="poisson").fit("irls")
     >>> fit.fixed["estimate"].round(4).to_dict()
-    {'Intercept': 1.3863, 'x': 0.0}
+    {'Intercept': 1.4271, 'x': 0.0}
     """
 
     def __init__(self, model: Model, result: Result) -> None:
@@ -147,6 +149,33 @@ class Fit:
         return -2.0 * self.loglik + np.log(self.nobs) * self.result.df_model
 
     @property
+    def aicc(self) -> float:
+        """AIC with the correction for small samples."""
+        from bayesglmm.inference.criteria import aicc
+
+        return aicc(self.model.problem, self.result)
+
+    def qaic(self, parent: Fit) -> float:
+        """Quasi-AIC, with the scale of a stated parent model.
+
+        Parameters
+        ----------
+        parent : Fit
+            The largest model under consideration, of the same rows: its Pearson χ²/df is used for every candidate.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 0, 1, 9, 0, 6], "x": [0.0, 1, 2, 0, 1, 2], "z": [1.0, 1, 1, 0, 0, 0]})
+        >>> full, small = (bg.Model(f, data, family="poisson").fit("irls") for f in ("y ~ x + z", "y ~ z"))
+        >>> small.qaic(parent=full) < full.qaic(parent=full)
+        True
+        """
+        from bayesglmm.inference.criteria import qaic
+
+        return qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
+
+    @property
     def deviance(self) -> float:
         """Sum of w_i d_i at the fitted means (random effects at their modes where there are any)."""
         from bayesglmm.diagnose.residuals import deviance
@@ -233,6 +262,55 @@ class Fit:
         from bayesglmm.inference.contrasts import wald_test
 
         return wald_test(self.model.problem, self.result, hypothesis, **options)
+
+    def wald_ellipsoid(self, parameters: Any = None, *, level: float = 0.95) -> Ellipsoid:
+        """Simultaneous confidence region of coefficients or contrasts; of all coefficients when left out.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> fit = bg.Model("y ~ x", data, family="poisson").fit("irls")
+        >>> fit.wald_ellipsoid().contains([1.0, 0.2]), fit.wald_ellipsoid().contains([0.0, 1.0])
+        (True, False)
+        """
+        from bayesglmm.inference.contrasts import wald_ellipsoid
+
+        return wald_ellipsoid(self.model.problem, self.result, parameters, level=level)
+
+    def estimable(self, functions: Any) -> np.ndarray:
+        """Whether linear functions of the coefficients are estimable, aliased columns included.
+
+        Parameters
+        ----------
+        functions : str, list of str, or array_like
+            Expressions in names of columns, or a matrix over ``columns + aliased``.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd, warnings
+        >>> data = pd.DataFrame({"y": [2.0, 3, 1, 5], "a": [0.0, 1, 2, 4], "twice": [0.0, 2, 4, 8]})
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     fit = bg.Model("y ~ a + twice", data).fit("irls")
+        >>> fit.estimable(["a + 2*twice", "twice"]).tolist()
+        [True, False]
+        """
+        from bayesglmm.inference.estimability import estimable
+
+        return estimable(self.model.problem, functions)
+
+    def optimality(self) -> pd.Series:
+        """A-, D- and E-optimality of the design, its rows weighted by the working weights of the fit."""
+        from bayesglmm.inference.estimability import optimality
+
+        return optimality(self.model.problem, self.result)
+
+    @property
+    def checks(self) -> Checks:
+        """Overdispersion, excess zeros, variance function, normality: ``fit.checks.overdispersion()``, or print all."""
+        from bayesglmm.diagnose.panel import Checks
+
+        return Checks(self.model.problem, self.result)
 
     def score_test(self, larger: Any, **options: Any) -> Any:
         """Score test of this fit against a larger model that need not be fitted.

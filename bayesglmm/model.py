@@ -254,7 +254,7 @@ class Model:
         >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "g": list("aaabbb")})
         >>> model = bg.Model("y ~ 1 + (1 | g)", data, family="poisson", priors="flat")
         >>> round(model.loglik({"Intercept": 1.3, "g.sd": 0.5}, method="agq", nodes=15), 3)
-        -12.407
+        -12.533
         """
         from bayesglmm.latent import marginal_loglik
 

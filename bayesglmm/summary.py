@@ -66,8 +66,8 @@ def _facts(fit: Fit) -> str:
     if fit.result.loglik is not None:
         criteria = " at the posterior mode" if is_posterior(model.problem, fit.result) else _criteria(fit)
         lines.append(("Log-lik", f"{fit.loglik:.4f}{criteria}"))
-    if fit.dispersion is not None:
-        lines.append(("Dispersion", _number(fit.dispersion)))
+    if fit.dispersion is not None and (model.family.scale is None or not _shows_auxiliaries(fit)):
+        lines.append(("Dispersion", _significant(fit.dispersion)))
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
 
 
@@ -97,8 +97,22 @@ def _status_text(fit: Fit) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    return "" if value is None or np.isnan(value) else f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.4f}"
+def _number(value: float, decimals: int = 4) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.{decimals}f}"
+
+
+def _significant(value: float) -> str:
+    return _number(value) if abs(value) >= 0.1 else f"{value:.4g}"
+
+
+def _df(value: float) -> str:
+    return "" if np.isnan(value) else "Inf" if np.isinf(value) else f"{value:.1f}".removesuffix(".0")
+
+
+def _decimals(errors: pd.Series) -> int:
+    """Decimals that show three digits of the smallest standard error; four, and at most nine."""
+    small = errors[errors > 0].min()
+    return 4 if pd.isna(small) else int(np.clip(2 - np.floor(np.log10(small)), 4, 9))
 
 
 def _p_value(value: float) -> str:
@@ -106,11 +120,13 @@ def _p_value(value: float) -> str:
 
 
 def _fixed_cells(fixed: pd.DataFrame) -> pd.DataFrame:
-    cells = pd.DataFrame(index=pd.Index(fixed.index, name=None))
+    cells = pd.DataFrame(index=pd.Index(fixed.index))
+    shown = {"df": _df, "p": _p_value, "z": _number, "t": _number}
+    decimals = _decimals(fixed["se"])
     for column in fixed.columns:
         if column == "df" and not np.isfinite(fixed["df"]).any():
             continue
-        cells[column] = [(_p_value if column == "p" else _number)(v) for v in fixed[column]]
+        cells[column] = [shown[column](v) if column in shown else _number(v, decimals) for v in fixed[column]]
     return cells
 
 

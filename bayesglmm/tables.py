@@ -38,7 +38,9 @@ def fixed_table(problem: Problem, result: Result, level: float = 0.95) -> pd.Dat
     -------
     DataFrame
         Columns ``estimate, se, ci_low, ci_high`` and, for likelihood and quasi-likelihood fits, ``z`` or ``t``,
-        ``df``, ``p``. Aliased columns come last, as NaN: they are not estimable.
+        ``df``, ``p``. The reference is normal where the scale is known, else t on the residual degrees of freedom (also
+        with a sandwich or cluster-robust covariance, whatever the number of clusters), or on a method's own degrees of
+        freedom (Satterthwaite, few clusters in ``gee``). Aliased columns come last, as NaN: they are not estimable.
     """
     estimate, se = result.beta, np.sqrt(np.diag(result.cov_beta))
     table = pd.DataFrame({"estimate": estimate, "se": se}, index=pd.Index(problem.design.columns, name="coefficient"))

@@ -72,7 +72,7 @@ def read_hypotheses(hypothesis: Any, columns: Sequence[str]) -> tuple[Floats, Fl
         if not np.any(left):
             raise MethodError(f"the hypothesis {text!r} holds no coefficient.")
         rows.append(left)
-        right.append(-constant)
+        right.append(0.0 - constant)
     labels = tuple(t if _has(t, "=") else f"{t} = 0" for t in texts)
     return np.array(rows), np.array(right), labels
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import BayesGLMMWarning, MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.chunked import OverParts, chunked_profile, chunked_rows, memory_rows
@@ -46,7 +47,10 @@ def fit_irls(
     cov : {"model", "HC0", "HC1", "HC2", "HC3", "cluster"}
         Covariance of the coefficients: φ (X'WX)^-1, or a sandwich.
     groups : array_like, optional
-        Cluster labels for ``cov="cluster"``: one vector, or two for two-way clustering.
+        Cluster labels for ``cov="cluster"``: one vector, or two for two-way clustering. The reference of Wald tables
+        does not change with it: normal where φ is known, t on n − p degrees of freedom where it is estimated. Neither
+        knows how few the clusters are; with fewer than some forty prefer ``gee``, whose corrected covariances and
+        degrees of freedom do.
     small_sample : {"CR1S", "CR1", "CR0"}
         Factor of the cluster-robust covariance: G/(G−1) × (n−1)/(n−p), G/(G−1), or 1.
     max_iterations : int
@@ -76,6 +80,11 @@ def fit_irls(
         An unknown option, or random terms.
     ConvergenceError
         No admissible starting point, or an information matrix that is not positive definite.
+
+    Warns
+    -----
+    BayesGLMMWarning
+        A cluster-robust covariance with no more clusters than coefficients.
     """
     _check_options(problem, scale, cov, penalty)
     if problem.family.profile is not None:
@@ -118,6 +127,7 @@ def fit_irls(
         cov_beta = phi * scored.factor.inverse()
     elif cov == "cluster":
         cov_beta, clusters = at.clustered(groups, small_sample, state)
+        _warn_of_few_clusters(clusters, p)
     else:
         cov_beta = at.heteroscedastic(cov, state)
     psi, loglik = _likelihood(problem, state, at, phi, scale)
@@ -159,6 +169,18 @@ def _check_options(problem: Problem, scale: str | float | None, cov: str, penalt
         raise MethodError(f"cov is {cov!r}; one of {', '.join(COVARIANCES)} is expected.")
     if penalty not in (None, "firth"):
         raise MethodError(f"penalty is {penalty!r}; None or 'firth' is expected.")
+
+
+def _warn_of_few_clusters(clusters: tuple[int, ...], p: int) -> None:
+    """The scores of G clusters sum to zero, so that their covariance has rank G − 1 at most."""
+    few = min(clusters)
+    if few <= p:
+        warnings.warn(
+            f"a cluster-robust covariance from {few} clusters for {p} coefficients is singular and far too small; "
+            "fit fewer coefficients, or use 'gee' with a corrected covariance, or random effects.",
+            BayesGLMMWarning,
+            stacklevel=4,
+        )
 
 
 def _linear_predictor(problem: Problem, beta: Floats) -> Floats:
