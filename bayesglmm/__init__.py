@@ -22,6 +22,7 @@ _HOME = {
     "Known": "bayesglmm.covariance",
     "load_model": "bayesglmm.spec",
     "compare": "bayesglmm.comparison",
+    "WorkingCorrelation": "bayesglmm.scores.correlation",
     "anova": "bayesglmm.inference.anova",
     "bootstrap": "bayesglmm.inference.bootstrap",
     "BayesGLMMError": "bayesglmm.errors",
@@ -57,6 +58,7 @@ __all__ = [
     "SeparationWarning",
     "SingularFitWarning",
     "SpecError",
+    "WorkingCorrelation",
     "anova",
     "bootstrap",
     "compare",
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from bayesglmm.inference.bootstrap import bootstrap
     from bayesglmm.model import Model
     from bayesglmm.priors import Prior
+    from bayesglmm.scores.correlation import WorkingCorrelation
     from bayesglmm.spec import load_model
 
 

@@ -60,6 +60,8 @@ def confint(
     """
     if not 0.0 < level < 1.0:
         raise MethodError(f"level is {level}; a number between 0 and 1 is expected.")
+    if method == "profile" and "marginal" in result.extras:
+        raise MethodError("estimating equations have no likelihood to profile; take method='wald'.")
     if method == "profile" and result.method in mixed_profile.METHODS:
         return mixed_profile.profile_table(problem, result, level, parameters, reference)
     names = list(problem.design.columns) if parameters is None else [str(v) for v in np.atleast_1d(parameters)]

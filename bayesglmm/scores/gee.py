@@ -14,6 +14,7 @@ from bayesglmm.result import Result, Status
 from bayesglmm.scores.clusters import read_clusters
 from bayesglmm.scores.correlation import WorkingCorrelation, get_correlation
 from bayesglmm.scores.gee_criteria import criteria
+from bayesglmm.scores.gee_facts import infeasible_binary, summary_facts
 from bayesglmm.scores.gee_loop import Equations, Solved, point_at, solve_equations, weighted_rows
 from bayesglmm.scores.jackknife import jackknife_covariance
 from bayesglmm.scores.likelihood import psi_for_scale
@@ -231,7 +232,7 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         evaluations=solved.evaluations + first.status.evaluations,
         gradient_norm=point.decrement,
         boundary=first.status.boundary,
-        notes=(*first.status.notes, *notes),
+        notes=(*first.status.notes, *notes, *infeasible_binary(problem, equations, point)),
     )
     eta = problem.design.X @ point.beta + problem.design.offset
     psi = first.psi if problem.family.scale is not None else psi_for_scale(problem, point.phi)
@@ -250,7 +251,7 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         **criteria(equations, point, robust, independent),
         "marginal": marginal,
     }
-    extras["facts"] = _facts(problem, extras, options)
+    extras["facts"] = summary_facts(problem, extras, options)
     if np.isfinite(df):
         extras["df"] = float(df)
     return Result(
@@ -269,22 +270,6 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         options=options,
         extras=extras,
     )
-
-
-def _facts(problem: Problem, extras: dict[str, Any], options: dict[str, Any]) -> dict[str, str]:
-    """What a summary shows beside the coefficients."""
-    low, high = extras["cluster_sizes"]
-    rows = f"{low}" if low == high else f"{low} to {high}"
-    named = f" of {problem.design.blocks[0].group}" if problem.design.blocks else ""
-    shown = [f"{name} {value:.4f}" for name, value in extras["alpha"].items()]
-    more = f", ... ({len(shown)} in all)" if len(shown) > 3 else ""
-    reference = f", t with {extras['df']:g} df" if "df" in extras else ""
-    return {
-        "Clusters": f"{extras['clusters']}{named}, {rows} rows each",
-        "Working": ": ".join([options["corr"], *[", ".join(shown[:3]) + more for _ in shown[:1]]]),
-        "Std errors": options["cov"] + reference,
-        "Criteria": ", ".join(f"{k.upper()} {extras[k]:.2f}" for k in ("qic", "qicu", "cic") if k in extras),
-    }
 
 
 def _independence(equations: Equations) -> WorkingCorrelation:

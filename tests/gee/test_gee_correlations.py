@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from gee_cases import clustered, gee
+from gee_cases import clustered, dense, gee
 from scipy import optimize
 
 import bayesglmm as bg
@@ -226,3 +226,50 @@ def test_a_correlation_without_its_methods_says_which() -> None:
 
     with pytest.raises(bg.MethodError, match="empty has no update"):
         gee("binomial", clustered(), corr=Empty())
+
+
+def test_a_correlation_that_binary_responses_cannot_have_is_noted() -> None:
+    rng = np.random.default_rng(0)
+    x = np.tile([-3.0, 0.0, 3.0], 300)
+    shared = np.repeat(rng.normal(size=300), 3)
+    data = pd.DataFrame({"g": np.repeat(np.arange(300), 3), "x": x, "z": rng.normal(size=900)})
+    data["y"] = (x + shared + 0.3 * rng.normal(size=900) > 0).astype(int)
+    fit = gee("binomial", data, alpha=0.2)
+    (note,) = fit.status.notes
+    eta = fit.result.eta.reshape(300, 3)
+    beyond = int((np.exp(-0.5 * (eta.max(axis=1) - eta.min(axis=1))) < 0.2).sum())
+    assert beyond > 0
+    assert f"in {beyond} of 300 clusters" in note
+    assert note.capitalize() in fit.summary() or note in fit.summary()
+    assert gee("binomial", clustered("binomial")).status.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("family", "link", "like"),
+    [
+        ("binomial", "probit", "binomial"),
+        ("quasipoisson", "log", "poisson"),
+        ("negative_binomial", "log", "poisson"),
+        ("gamma", "inverse", "gamma"),
+        ("inverse_gaussian", "log", "gamma"),
+    ],
+)
+def test_families_and_links(family: str, link: str, like: str) -> None:
+    """The score and its R⁻¹ by plain matrices, for a link that is not canonical and for free and quasi families."""
+    data = clustered(like, clusters=200)
+    fit = bg.Model("y ~ x", data, family, link=link).fit("gee", groups="g")
+    assert fit.status.converged
+    score = np.zeros(2)
+    parts = dense(fit)
+    for D, V, r in zip(parts["D"], parts["V"], parts["r"]):
+        score += D.T @ np.linalg.solve(V, r)
+    # in units of the standard error of the score
+    assert np.sqrt(score @ fit.result.extras["cov_model"] @ score) / fit.result.scale < 1e-6
+
+
+def test_a_tweedie_with_its_power() -> None:
+    data = clustered("gamma", clusters=100)
+    gamma = bg.Model("y ~ x", data, "gamma", link="log").fit("gee", groups="g")
+    tweedie = bg.Model("y ~ x", data, bg.families.Tweedie(power=2.0 - 1e-7)).fit("gee", groups="g")
+    np.testing.assert_allclose(tweedie.fixed["estimate"], gamma.fixed["estimate"], rtol=1e-5)
+    np.testing.assert_allclose(tweedie.fixed["se"], gamma.fixed["se"], rtol=1e-5)

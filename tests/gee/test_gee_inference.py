@@ -127,3 +127,11 @@ def test_criteria() -> None:
     independent = gee("poisson", data, corr="independence")
     expected = np.trace(np.linalg.solve(independent.result.extras["cov_model"], fit.result.extras["cov_robust"]))
     assert extras["cic"] == pytest.approx(expected, rel=1e-8)
+
+
+def test_there_is_no_likelihood_to_profile() -> None:
+    fit = gee("poisson", clustered("poisson"))
+    wald = fit.confint("wald")
+    np.testing.assert_allclose(wald, fit.fixed[["estimate", "ci_low", "ci_high"]])
+    with pytest.raises(bg.MethodError, match="no likelihood to profile"):
+        fit.confint("profile")
