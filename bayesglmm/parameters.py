@@ -139,6 +139,36 @@ def auxiliary_values(problem: Problem, psi: Floats, design: Design | None = None
     return tuple(out) if len(psi) else ()
 
 
+def psi_of_draws(problem: Problem, psi: Floats, design: Design | None = None) -> Floats:
+    """ψ of draws as families are drawn from: as it is, shape (draws, n_aux), or per row, (n_aux, draws, n)."""
+    design = design or problem.design
+    if not design.auxiliaries:
+        return psi
+    from bayesglmm.families.kernels.modelled import expand_rows
+
+    return expand_rows(problem.aux_designs(design), psi)
+
+
+def response_mean(problem: Problem, eta: Floats, psi: Floats, design: Design | None = None) -> Floats:
+    """E(y) of every row (a proportion when there are trials): μ, but for zero-inflated and hurdle families.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    eta : ndarray, shape (n,)
+        Linear predictors.
+    psi : ndarray, shape (n_aux,)
+        Auxiliaries, unconstrained.
+    design : Design, optional
+        The rows of `eta`; the problem's own when left out.
+    """
+    mu = problem.link.mean(eta)
+    if problem.family.expectation is None:
+        return mu
+    return problem.family.expectation(mu, auxiliary_values(problem, psi, design))
+
+
 def likelihood_scale(problem: Problem, psi: Floats) -> float:
     """φ of a likelihood: what the family fixes, or what its auxiliaries say; 1 where every row has its own."""
     family = problem.family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from scipy import stats
 from bayesglmm.design import rebind
 from bayesglmm.design.types import Design, RandomBlock
 from bayesglmm.errors import MethodError
-from bayesglmm.parameters import theta_slices
+from bayesglmm.families.cumulative import category_probabilities
+from bayesglmm.parameters import auxiliary_values, psi_of_draws, response_mean, theta_slices
 from bayesglmm.posterior import parameter_draws
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
 Floats = NDArray[np.float64]
 
-KINDS = ("mean", "linear", "response")
+KINDS = ("mean", "linear", "response", "category")
 LEVELS = ("conditional", "population", "marginal")
 #: Gauss-Hermite nodes for averaging a mean over the random effects: exact to about 1e-8 for sds up to 3.
 MARGINAL_NODES = 41
@@ -44,7 +46,9 @@ def predict(
     Without draws the intervals are Wald intervals on the linear-predictor scale, mapped through the link, and `se`
     is the delta-method standard error; a row's own random effects enter with their joint uncertainty with the
     coefficients (the prediction-error variance of the mixed-model equations). With MCMC draws everything is a summary
-    of draws. A level that was not seen has its random effect at zero and its full variance.
+    of draws. A level that was not seen has its random effect at zero and its full variance. Where E(y) is not the mean
+    that the link models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and
+    Wald intervals of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
 
     Raises
     ------
@@ -62,8 +66,12 @@ def predict(
     design = problem.design if newdata is None else rebind(problem.design, newdata, offset=offset, exposure=exposure)
     if kind == "response":
         return _responses(problem, result, design, level, trials, draws, seed)
+    if kind == "category":
+        return _categories(problem, result, design, level)
     if result.draws is not None and not result.draws.independent:
         return _from_draws(problem, result.draws, design, kind, level, ci)
+    if kind == "mean" and problem.family.expectation is not None:
+        return _expected(problem, result, design, level, ci)
     estimate, variance = _linear(problem, result, design, level)
     return _interval(problem, estimate, np.sqrt(variance), kind, ci, design.index)
 
@@ -142,6 +150,70 @@ def _interval(problem: Problem, eta: Floats, se: Floats, kind: str, ci: float, i
     return pd.DataFrame({"estimate": eta, "se": se, "ci_low": ends[0], "ci_high": ends[1]}, index=index)
 
 
+def _expectation(problem: Problem, design: Design, level: str, eta: Floats, theta: Floats, psi: Floats) -> Floats:
+    """E(y) of every row, averaged over new random effects for ``"marginal"``."""
+    if level != "marginal":
+        return response_mean(problem, eta, psi, design)
+    return _over_effects(problem, design, eta, theta, lambda at: response_mean(problem, at, psi, design))
+
+
+def _over_effects(
+    problem: Problem, design: Design, eta: Floats, theta: Floats, function: Callable[[Floats], Floats]
+) -> Floats:
+    """Average of a function of η over new random effects."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(MARGINAL_NODES)
+    sd = random_spread(problem, design, theta)
+    return np.asarray(sum(w * function(eta + sd * z) for z, w in zip(nodes, weights / weights.sum())))
+
+
+def _expected(problem: Problem, result: Result, design: Design, level: str, ci: float) -> pd.DataFrame:
+    """E(y) where it is not μ: delta method over (β, θ, ψ), derivatives by central differences."""
+    eta, variance = _linear(problem, result, design, "population" if level == "marginal" else level)
+    theta, psi = result.theta, result.psi
+
+    def slope(k: int, size: int) -> list[Floats]:
+        out = []
+        for move in 1e-5 * np.eye(size):
+            moves = [(s * move if k == 1 else 0.0, s * move if k == 2 else 0.0) for s in (1.0, -1.0)]
+            up, down = (_expectation(problem, design, level, eta, theta + t, psi + p) for t, p in moves)
+            out.append((up - down) / 2e-5)
+        return out
+
+    mean = _expectation(problem, design, level, eta, theta, psi)
+    up, down = (_expectation(problem, design, level, eta + h, theta, psi) for h in (1e-5, -1e-5))
+    in_eta = (up - down) / 2e-5
+    G = np.column_stack([design.X * in_eta[:, None], *slope(1, len(theta)), *slope(2, len(psi))])
+    cov = np.zeros((G.shape[1],) * 2) if result.cov_joint is None else np.nan_to_num(result.cov_joint)
+    total = np.einsum("ij,jk,ik->i", G, cov, G)
+    # The part of the coefficients is in `variance`, with that of the row's own random effects.
+    total += in_eta**2 * (variance - np.einsum("ij,jk,ik->i", design.X, result.cov_beta, design.X))
+    se = np.sqrt(np.maximum(total, 0.0))
+    reach = np.exp(stats.norm.ppf(0.5 + ci / 2.0) * se / mean)
+    columns = {"estimate": mean, "se": se, "ci_low": mean / reach, "ci_high": mean * reach}
+    return pd.DataFrame(columns, index=design.index)
+
+
+def _categories(problem: Problem, result: Result, design: Design, level: str) -> pd.DataFrame:
+    """Probability of every category: at the estimate, or averaged over the draws of a posterior."""
+    if problem.family.categories != "ordered" or problem.response.levels is None:
+        raise MethodError(f"kind='category' is for the family 'cumulative', not {problem.family.name}.")
+
+    def at(eta: Floats, psi: Floats, theta: Floats) -> Floats:
+        gaps = auxiliary_values(problem, psi, design)
+        if level != "marginal":
+            return category_probabilities(problem.link, eta, gaps)
+        return _over_effects(problem, design, eta, theta, lambda e: category_probabilities(problem.link, e, gaps))
+
+    if result.draws is not None and not result.draws.independent:
+        eta = _eta_draws(problem, result.draws, design, level, np.random.default_rng(0))
+        psi, theta = (x.reshape(len(eta), -1) for x in (result.draws.psi, result.draws.theta))
+        p = np.mean([at(*point) for point in zip(eta, psi, theta)], axis=0)
+    else:
+        eta = _linear(problem, result, design, "population" if level == "marginal" else level)[0]
+        p = at(eta, result.psi, result.theta)
+    return pd.DataFrame(p, index=design.index, columns=list(problem.response.levels))
+
+
 def _eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: np.random.Generator) -> Floats:
     """Linear predictors, shape (draws, n); an unseen level gets an effect of its own from the model."""
     count = draws.beta.shape[0] * draws.beta.shape[1]
@@ -162,7 +234,12 @@ def _eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: 
 
 def _from_draws(problem: Problem, draws: Draws, design: Design, kind: str, level: str, ci: float) -> pd.DataFrame:
     eta = _eta_draws(problem, draws, design, level, np.random.default_rng(0))
-    if level == "marginal" and design.blocks:
+    expectation = problem.family.expectation
+    if kind == "mean" and expectation is not None:
+        psi, theta = (x.reshape(len(eta), -1) for x in (draws.psi, draws.theta))
+        points = zip(eta, theta, psi)
+        values = np.stack([_expectation(problem, design, level, e, t, p) for e, t, p in points])
+    elif level == "marginal" and design.blocks:
         theta = draws.theta.reshape(len(eta), -1)
         means = np.stack([averaged_mean(problem, e, random_spread(problem, design, t))[0] for e, t in zip(eta, theta)])
         values = means if kind == "mean" else problem.link.eta(means)
@@ -204,7 +281,7 @@ def draw_responses(
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
     from dataclasses import replace
 
-    from bayesglmm.graph.simulate import draw_family
+    from bayesglmm.simulate import draw_rows
 
     rng = np.random.default_rng(seed)
     sample = parameter_draws(problem, result, draws, rng)
@@ -213,9 +290,9 @@ def draw_responses(
     eta = _eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
     if trials is None and problem.response.trials is not None:
         trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
-    psi = sample.psi.reshape(draws, -1)
+    psi = psi_of_draws(problem, sample.psi.reshape(draws, -1), design)
     weights = problem.design.weights if len(eta[0]) == problem.design.nobs else None
-    return draw_family(problem.family, problem.link, eta, psi, trials, weights, rng)
+    return draw_rows(problem.family, problem.link, eta, psi, trials, weights, rng)
 
 
 def posterior_predictive(problem: Problem, result: Result, draws: int = 200, seed: int | None = None) -> Floats:

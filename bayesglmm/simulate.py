@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import FamilyError, MethodError
 from bayesglmm.latent.structure import analyse
-from bayesglmm.parameters import auxiliary_values, psi_of_draws, theta_slices
+from bayesglmm.links import get_link
+from bayesglmm.parameters import psi_of_draws, theta_slices
 from bayesglmm.problem import Problem
+
+if TYPE_CHECKING:
+    from bayesglmm.families.base import Family
+    from bayesglmm.links import Link
 
 Floats = NDArray[np.float64]
 
@@ -154,14 +159,47 @@ def simulate(
     eta = simulate_predictor(problem, beta, theta, rng, count)
     family, link = problem.family, problem.link
     trials, weights = problem.response.trials, problem.design.weights
-    aux = dict(zip((a.name for a in family.auxiliaries), map(np.asarray, auxiliary_values(problem, psi))))
+    drawn = psi_of_draws(problem, np.repeat(np.atleast_2d(psi), count, axis=0))
+    return draw_rows(family, link, eta, drawn, trials, weights, rng)
+
+
+def draw_rows(
+    family: Family,
+    link: Link,
+    eta: Floats,
+    psi: Floats,
+    trials: Any,
+    weights: Floats | None,
+    rng: np.random.Generator,
+) -> Floats:
+    """One response per linear predictor, by NumPy where the family's distribution is known, else by PyMC.
+
+    Parameters
+    ----------
+    family, link : Family, Link
+        The likelihood.
+    eta : ndarray, shape (draws, n)
+        Linear predictors.
+    psi : ndarray, shape (draws, n_aux), or (n_aux, draws, n)
+        Auxiliaries, unconstrained; one value per row where they have linear predictors.
+    trials : array_like or None
+        Binomial denominators.
+    weights : ndarray, shape (n,), or None
+        Prior weights; they act where they scale the dispersion.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray, shape (draws, n)
+    """
     assert family.distribution is not None
+    by_name = psi if psi.ndim == 3 else psi.T[:, :, None]
+    aux = {a.name: np.asarray(get_link(a.link).mean(own)) for a, own in zip(family.auxiliaries, by_name)}
     try:
         y = family.distribution(NumpyDistributions(rng), None, link.mean(eta), aux, trials, weights)
-    except (AttributeError, TypeError):
-        if problem.design.auxiliaries:
-            raise MethodError(f"{family.name} with a formula for its auxiliaries is not simulated.") from None
+    except (AttributeError, FamilyError, TypeError):
         from bayesglmm.graph.simulate import draw_family
 
-        y = draw_family(family, link, eta, psi_of_draws(problem, np.repeat(np.atleast_2d(psi), count, axis=0)), trials, weights, rng)
+        y = draw_family(family, link, eta, psi, trials, weights, rng)
     return np.asarray(y, dtype=float)

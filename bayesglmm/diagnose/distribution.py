@@ -10,6 +10,7 @@ from scipy import special
 
 from bayesglmm.errors import MethodError
 from bayesglmm.families.base import KernelFactory
+from bayesglmm.families.kernels.modelled import expand_rows
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
 
@@ -69,12 +70,14 @@ def _discrete_bounds(problem: Problem, eta: Floats, psi: Floats) -> tuple[Floats
     """Sums of the density over 0 .. y − 1 and 0 .. y, by the family's own kernel, all rows at once for each value."""
     y, trials = problem.response.y, problem.response.trials
     factory = counting_factory(problem)
+    values = _row_psi(problem, psi)
     order = np.argsort(y, kind="stable")
     below, at = np.zeros(len(y)), np.zeros(len(y))
     for value in range(int(y.max()) + 1):
         rows = order[np.searchsorted(y[order], value) :]
         some = None if trials is None else trials[rows]
-        p = np.exp(factory(np.full(len(rows), float(value)), some, None).derivatives(eta[rows], psi).value)
+        own = values if values.ndim == 1 else values[:, rows]
+        p = np.exp(factory(np.full(len(rows), float(value)), some, None).derivatives(eta[rows], own).value)
         last = y[rows] == value
         at[rows[last]] = p[last]
         below[rows[~last]] += p[~last]
@@ -98,4 +101,11 @@ def zero_probability(problem: Problem, eta: Floats, psi: Floats) -> Floats:
         raise MethodError(f"zeros have a probability only for counts, and {problem.family.name} is not one.")
     zero = np.zeros(problem.design.nobs)
     kernel = counting_factory(problem)(zero, problem.response.trials, None)
-    return np.exp(kernel.derivatives(eta, psi).value)
+    return np.exp(kernel.derivatives(eta, _row_psi(problem, psi)).value)
+
+
+def _row_psi(problem: Problem, psi: Floats) -> Floats:
+    """ψ as kernels take it: shape (n_aux,), or (n_aux, n) where an auxiliary has a linear predictor."""
+    if not problem.design.auxiliaries:
+        return psi
+    return expand_rows(problem.aux_designs(problem.design), psi)

@@ -8,9 +8,10 @@ from scipy import special
 
 from bayesglmm.diagnose.distribution import cdf_bounds
 from bayesglmm.errors import MethodError
+from bayesglmm.parameters import response_mean
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
-from bayesglmm.scores.fitted import blocks_with, deviance_at, factor_at, working_at
+from bayesglmm.scores.fitted import blocks_with, deviance_at, factor_at, pearson_at, working_at
 from bayesglmm.scores.sandwich import leverages
 from bayesglmm.scores.solve import Factor
 
@@ -29,7 +30,8 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
     result : Result
         The fit; conditional modes or means of random effects are part of its linear predictor.
     kind : {"pearson", "deviance", "response", "working", "quantile"}
-        ``"pearson"`` √w (y − μ) / √V(μ); ``"deviance"`` sign(y − μ) √(w d); ``"response"`` y − μ (a proportion for
+        ``"pearson"`` √w (y − E y) / √V, under a dispersion model divided by the root of the row's own φ too;
+        ``"deviance"`` sign(y − μ) √(w d); ``"response"`` y − μ (a proportion for
         binomial data); ``"working"`` (y − μ) dη/dμ; ``"quantile"`` Φ⁻¹(u) with u uniform between F(y−) and F(y):
         exactly standard normal under the model (Dunn & Smyth 1996, J. Comput. Graph. Statist. 5, 236-244).
     seed : int or None
@@ -48,15 +50,14 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
         raise MethodError(f"unknown residuals {kind!r}; known kinds: {', '.join(KINDS)}.")
     if kind == "quantile":
         return quantile_residuals(problem, result, seed)
-    work = working_at(problem, result.eta, result.psi)
-    gap = problem.mean_response - work.mu
+    gap = problem.mean_response - response_mean(problem, result.eta, result.psi)
     if kind == "response":
         return gap
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if kind == "working":
-            return np.where(gap == 0.0, 0.0, gap / work.slope)
-        if kind == "pearson":
-            return np.where(gap == 0.0, 0.0, np.sqrt(problem.case_weights / work.variance) * gap)
+    if kind == "working":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(gap == 0.0, 0.0, gap / problem.link.slope(result.eta))
+    if kind == "pearson":
+        return np.sign(gap) * np.sqrt(pearson_at(problem, result.eta, result.psi))
     return np.sign(gap) * np.sqrt(deviance_at(problem, result.eta, result.psi))
 
 

@@ -193,6 +193,9 @@ class Family:
         An auxiliary of the variance function that irls estimates by profile likelihood (the power of Tweedie).
     expectation : callable or None
         (mu, aux) → E(y) where μ, the mean that the link models, is not it (zero inflation, hurdles).
+    trials_variance : callable or None
+        (trials, aux) → factor by which the variance of a proportion out of that many trials exceeds V(μ)/trials
+        (beta-binomial).
     adapt : callable or None
         (response, link) → the family for that response, where its auxiliaries depend on the data (the number of
         ordered categories). None where nothing depends on them.
@@ -218,6 +221,7 @@ class Family:
     exponential: bool = True
     profile: Profile | None = None
     expectation: Callable[[Floats, tuple[float, ...]], Floats] | None = None
+    trials_variance: Callable[[Floats, tuple[float, ...]], Floats] | None = None
     adapt: Callable[[Any, Any], Family] | None = None
 
     @classmethod

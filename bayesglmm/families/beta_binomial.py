@@ -34,8 +34,9 @@ BETA_BINOMIAL = Family(
     name="beta_binomial",
     support=Support(0.0, 1.0, False, False, True, "0 or 1, or successes out of trials"),
     links=LINKS,
-    # Of one trial: the factor 1 + (m − 1)/(1 + φ) depends on the row's trials, which a variance function of μ does not.
+    # Of one trial: the factor depends on the row's trials, which a variance function of μ does not.
     variance=lambda mu, aux: mu * (1.0 - mu),
+    trials_variance=lambda trials, aux: 1.0 + (trials - 1.0) / (1.0 + aux[0]),
     unit_deviance=unit_deviance,
     initial_mean=lambda y, weights: (weights * y + 0.5) / (weights + 1.0),
     auxiliaries=(Auxiliary("phi", "log", _phi),),

@@ -50,6 +50,36 @@ def Cumulative(levels: int | None = None) -> Family:
     return _cumulative(levels, "logit")
 
 
+def category_probabilities(link: Link, eta: Floats, gaps: tuple[Any, ...]) -> Floats:
+    """Probability of every category.
+
+    Parameters
+    ----------
+    link : Link
+        Of the cumulative probabilities.
+    eta : ndarray, shape (..., n)
+        Linear predictors.
+    gaps : tuple of float or ndarray
+        Distances between thresholds, each broadcasting against `eta`.
+
+    Returns
+    -------
+    ndarray, shape (..., n, K)
+
+    Examples
+    --------
+    >>> category_probabilities(get_link("logit"), np.array([0.0]), (1.0,)).round(3)
+    array([[0.5  , 0.231, 0.269]])
+    """
+    above = [np.ones(np.shape(eta))]
+    threshold: Any = 0.0
+    for gap in (0.0, *gaps):
+        threshold = threshold + gap
+        above.append(link.mean(eta - threshold))
+    above.append(np.zeros(np.shape(eta)))
+    return -np.diff(np.stack(np.broadcast_arrays(*above), axis=-1), axis=-1)
+
+
 def _adapt(response: ResponseLike, link: Link) -> Family:
     """The family for a response's levels, with the chosen link as its usual one."""
     if response.levels is None or len(response.levels) < 2:

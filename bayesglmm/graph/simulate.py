@@ -33,8 +33,8 @@ def draw_family(
         Its link.
     eta : ndarray, shape (draws, n)
         Linear predictors.
-    psi : ndarray, shape (draws, n_aux)
-        Auxiliaries, unconstrained.
+    psi : ndarray, shape (draws, n_aux), or (n_aux, draws, n)
+        Auxiliaries, unconstrained; one value per row where they have linear predictors.
     trials : array_like or None
         Binomial denominators.
     weights : ndarray, shape (n,), or None
@@ -49,9 +49,10 @@ def draw_family(
     import pymc as pm
     import pytensor.tensor as pt
 
+    by_name = psi if psi.ndim == 3 else psi.T[:, :, None]
     aux = {
-        a.name: pt.as_tensor(np.asarray(get_link(a.link).mean(psi[:, j]), dtype=float)[:, None])
-        for j, a in enumerate(family.auxiliaries)
+        a.name: pt.as_tensor(np.asarray(get_link(a.link).mean(own), dtype=float))
+        for a, own in zip(family.auxiliaries, by_name)
     }
     linear = pt.as_tensor(eta)
     trials = None if trials is None else np.broadcast_to(np.asarray(trials, dtype=float), eta.shape)

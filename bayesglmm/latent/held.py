@@ -270,7 +270,7 @@ class HeldMaximum:
         """The held parameter's working coordinate."""
         k = self.index - self.coordinates.p
         if not 0 <= k < len(self.coordinates.entries):
-            return value
+            return value / self._unit_of_held()
         e = self.coordinates.entries[k]
         if e.kind == "interval":
             value = self._clipped(value, k, 0.0)
@@ -279,11 +279,15 @@ class HeldMaximum:
             return float(np.log(self._clipped(value, k, self.coordinates.split(self.start.x)[1][k])))
         return value
 
+    def _unit_of_held(self) -> float:
+        """One for a coefficient; of an entry of ψ what its working coordinate is divided by."""
+        return float(self.coordinates.slope(self.chart.theta)[self.index])
+
     def _slope_of_held(self, value: float) -> float:
         """D parameter / d working coordinate."""
         k = self.index - self.coordinates.p
         if not 0 <= k < len(self.coordinates.entries):
-            return 1.0
+            return self._unit_of_held()
         e = self.coordinates.entries[k]
         if e.kind == "interval":
             return (value - e.low) * (e.high - value) / (e.high - e.low)

@@ -80,8 +80,11 @@ def working_weights_at(problem: Problem, result: Result) -> Floats:
         at = solution_of(problem, result)
         return at.model.weights / at.scale
     if not problem.family.quasi:
-        weights = -problem.kernel().derivatives(result.eta, result.psi).d2
-        if np.all(weights >= 0):
+        kernel = problem.kernel()
+        weights = -kernel.derivatives(result.eta, result.psi).d2
+        # Single rows may curve the wrong way (zero inflation, Student-t): at a mode that was found H is definite still.
+        if np.all(weights >= 0) or result.method in ("laplace", "agq"):
             return weights
+        return np.maximum(kernel.expected_weight(result.eta, result.psi), 0.0)
     mu, slope = problem.link.mean(result.eta), problem.link.slope(result.eta)
     return problem.case_weights * slope**2 / (result.scale * problem.family.variance(mu, ()))

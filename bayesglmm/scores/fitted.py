@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.parameters import auxiliary_values
+from bayesglmm.errors import MethodError
+from bayesglmm.parameters import auxiliary_values, response_mean, row_dispersion
 from bayesglmm.problem import Problem
 from bayesglmm.scores.rows import Rows, problem_rows
 from bayesglmm.scores.scoring import SMALL
@@ -41,9 +42,18 @@ def deviance_at(problem: Problem, eta: Floats, psi: Floats) -> Floats:
 
 
 def pearson_at(problem: Problem, eta: Floats, psi: Floats) -> Floats:
-    """Squared Pearson residuals, not divided by φ, shape (n,)."""
+    """Squared Pearson residuals, not divided by φ, shape (n,); under a dispersion model divided by each row's own."""
+    family, y, w = problem.family, problem.mean_response, problem.case_weights
     mu, aux = problem.link.mean(eta), auxiliary_values(problem, psi)
-    return pearson_terms(problem.family, mu, problem.mean_response, problem.case_weights, aux)
+    phi = row_dispersion(problem, psi)
+    if family.expectation is None and family.trials_variance is None and phi is None:
+        return pearson_terms(family, mu, y, w, aux)
+    with np.errstate(all="ignore"):
+        variance = family.variance(mu, aux)
+        if family.trials_variance is not None and problem.response.trials is not None:
+            variance = variance * family.trials_variance(problem.response.trials, aux)
+        squared = w * np.square(y - response_mean(problem, eta, psi)) / (variance if phi is None else variance * phi)
+    return np.where(np.isfinite(squared), squared, 0.0)
 
 
 def factor_at(problem: Problem, eta: Floats, psi: Floats) -> Factor:
@@ -58,6 +68,8 @@ def factor_at(problem: Problem, eta: Floats, psi: Floats) -> Factor:
     psi : ndarray, shape (n_aux,)
         Auxiliaries, unconstrained.
     """
+    if problem.design.auxiliaries:
+        raise MethodError("leverages are of models with one dispersion for all rows; this one has a formula for it.")
     aux = auxiliary_values(problem, psi)
     n, p = problem.design.X.shape
     total: Sums | None = None
