@@ -16,8 +16,8 @@ from bayesglmm.comparison.population import is_population_method, population_tab
 from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
-from bayesglmm.posterior import DRAWN_LATER
 from bayesglmm.marginals import Marginal, marginals
+from bayesglmm.posterior import DRAWN_LATER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -138,7 +138,7 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     mark = _graded(rows)
     words = _standing(mark, rows)
     if estimand != base_estimand:
-        words = f"As a stand-in for the reference: {words}"
+        words = f"As a stand-in for the reference, {words}"
     text = f"{words[0].upper()}{words[1:]}: {_detail(rows)}."
     if not status.converged:
         text = f"Did not converge ({status.message.rstrip('.')}). {text}"
@@ -180,7 +180,8 @@ def _detail(rows: pd.DataFrame) -> str:
     elif bias.parameter:
         parts.append(f"no estimate is off by more than {abs(bias.value):.2f} sd")
     if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
-        size = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
+        percent = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
+        size = percent if ratio.value < 2.0 else f"{ratio.value:.2g} times"
         whose = "its interval" if parts and ratio.parameter == bias.parameter else f"the interval of {ratio.parameter}"
         parts.append(f"{whose} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
     return " and ".join(parts) if parts else "no spread is off by more than 10 %"

@@ -86,6 +86,14 @@ def test_coefficients_and_variances_are_told_apart():
     )
 
 
+def test_an_interval_many_times_too_wide_is_not_said_in_percent():
+    _, text = sentence("map", rows(("g.sd", "sd", 0.0, 16.2)), GOOD, "conditional", "conditional")
+    assert (
+        text
+        == "Not to be trusted here: no estimate is off by more than 0.00 sd and the interval of g.sd is 16 times too wide."
+    )
+
+
 def test_one_grade_for_all_is_said_once():
     name, text = sentence("agq", rows(("x", "fixed", 0.02, 1.05), ("g.sd", "sd", -0.05, 1.0)), GOOD, "a", "a")
     assert name == "same"
@@ -100,7 +108,7 @@ def test_monte_carlo_error_is_not_held_against_a_method():
 
 def test_another_estimand_is_named():
     _, text = sentence("mql", rows(("x", "fixed", 0.4, 1.0)), GOOD, "marginal", "conditional")
-    assert text.startswith("As a stand-in for the reference: good for a first look only: x is 0.40 sd too high.")
+    assert text.startswith("As a stand-in for the reference, good for a first look only: x is 0.40 sd too high.")
     assert "It answers another question (population-averaged, not conditional)" in text
 
 
