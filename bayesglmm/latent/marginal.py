@@ -15,7 +15,8 @@ from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.identified import identification_notes
 from bayesglmm.latent.objective import Objective, make_objective
-from bayesglmm.latent.outer import Optimum, maximise
+from bayesglmm.latent.outer import Optimum
+from bayesglmm.latent.restart import search
 from bayesglmm.latent.start import starting_point
 from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
@@ -122,7 +123,7 @@ def fit_marginal(
         )
         links = tuple(a.link for a in problem.auxiliaries)
         target = Target(objective, coordinates, problem.priors, links)
-        optimum = maximise(target, starting_point(problem, objective, coordinates))
+        optimum = search(target, starting_point(problem, objective, coordinates))
         drawn = draw(target, optimum, draws, seed, resolve) if draws else None
     return _result(problem, target, optimum, drawn, time.perf_counter() - begin, {"nodes": nodes, "seed": seed})
 

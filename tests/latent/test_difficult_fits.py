@@ -454,6 +454,21 @@ def test_31_student_residuals_with_gross_outliers():
     np.testing.assert_allclose(found.beta, clean.beta, atol=0.15)
 
 
+@pytest.mark.parametrize("seed", [0, 6, 7, 21, 25, 46])
+def test_33_two_maxima_of_few_rows(seed):
+    """Eight coefficients and twelve rows: one maximum without random effects, a higher one nearly without residual."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((12, 7))
+    data = pd.DataFrame(X, columns=list("abcdefh")).assign(g=np.repeat(list("pqrs"), 3), y=rng.standard_normal(12))
+    found = fit_marginal(problem_of("y ~ a + b + c + d + e + f + h + (1 | g)", data))
+    zero = fit_irls(problem_of("y ~ a + b + c + d + e + f + h", data))
+    exact = fit_working(problem_of("y ~ a + b + c + d + e + f + h + (1 | g)", data), method="ml")
+    assert found.status.converged
+    assert found.loglik == pytest.approx(exact.loglik, abs=1e-6)
+    assert found.loglik > zero.loglik + 0.1
+    assert "a second search, from larger variances, found this higher maximum" in found.status.notes
+
+
 def test_32_one_row_per_group_cannot_be_told_from_the_residual():
     rng, data = data_of(40, 1, seed=32)
     data["y"] = data["eta"] + rng.standard_normal(40)
