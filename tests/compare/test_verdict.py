@@ -88,10 +88,7 @@ def test_coefficients_and_variances_are_told_apart():
 
 def test_an_interval_many_times_too_wide_is_not_said_in_percent():
     _, text = sentence("map", rows(("g.sd", "sd", 0.0, 16.2)), GOOD, "conditional", "conditional")
-    assert (
-        text
-        == "Not to be trusted here: no estimate is off by more than 0.00 sd and the interval of g.sd is 16 times too wide."
-    )
+    assert text.endswith("the interval of g.sd is 16 times too wide.")
 
 
 def test_one_grade_for_all_is_said_once():
