@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesglmm import tables
+from bayesglmm import plots, tables
+from bayesglmm.diagnose import residuals
+from bayesglmm.diagnose.panel import Checks
 from bayesglmm.errors import MethodError
+from bayesglmm.inference import contrasts, criteria, estimability
 from bayesglmm.parameters import Parameters, unpack
 from bayesglmm.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
-    from bayesglmm.diagnose.panel import Checks
-    from bayesglmm.inference.contrasts import Ellipsoid
     from bayesglmm.model import Model
     from bayesglmm.result import Result, Status
 
@@ -151,9 +152,7 @@ class Fit:
     @property
     def aicc(self) -> float:
         """AIC with the correction for small samples."""
-        from bayesglmm.inference.criteria import aicc
-
-        return aicc(self.model.problem, self.result)
+        return criteria.aicc(self.model.problem, self.result)
 
     def qaic(self, parent: Fit) -> float:
         """Quasi-AIC, with the scale of a stated parent model.
@@ -171,30 +170,22 @@ class Fit:
         >>> small.qaic(parent=full) < full.qaic(parent=full)
         True
         """
-        from bayesglmm.inference.criteria import qaic
-
-        return qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
+        return criteria.qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
 
     @property
     def deviance(self) -> float:
         """Sum of w_i d_i at the fitted means (random effects at their modes where there are any)."""
-        from bayesglmm.diagnose.residuals import deviance
-
-        return deviance(self.model.problem, self.result)
+        return residuals.deviance(self.model.problem, self.result)
 
     @property
     def quasi_loglik(self) -> float:
         """Quasi-likelihood −deviance / (2φ)."""
-        from bayesglmm.inference.criteria import quasi_loglik
-
-        return quasi_loglik(self.model.problem, self.result)
+        return criteria.quasi_loglik(self.model.problem, self.result)
 
     @property
     def qic(self) -> float:
         """Quasi-likelihood under the independence model criterion, of a fit by ``irls`` or ``gee``."""
-        from bayesglmm.inference.criteria import qic
-
-        return qic(self.model.problem, self.result)
+        return criteria.qic(self.model.problem, self.result)
 
     @cached_property
     def idata(self) -> Any:
@@ -235,9 +226,7 @@ class Fit:
 
     def residuals(self, kind: str = "deviance", **options: Any) -> np.ndarray:
         """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"`` or ``"quantile"``."""
-        from bayesglmm.diagnose.residuals import residuals
-
-        return residuals(self.model.problem, self.result, kind, **options)
+        return residuals.residuals(self.model.problem, self.result, kind, **options)
 
     def influence(self) -> pd.DataFrame:
         """Leverage, Cook's distance and DFBETAS, one row per observation."""
@@ -259,11 +248,9 @@ class Fit:
 
     def test(self, hypothesis: Any, **options: Any) -> Any:
         """Wald test of linear hypotheses: ``"a = b"``, a list of them, or a matrix."""
-        from bayesglmm.inference.contrasts import wald_test
+        return contrasts.wald_test(self.model.problem, self.result, hypothesis, **options)
 
-        return wald_test(self.model.problem, self.result, hypothesis, **options)
-
-    def wald_ellipsoid(self, parameters: Any = None, *, level: float = 0.95) -> Ellipsoid:
+    def wald_ellipsoid(self, parameters: Any = None, *, level: float = 0.95) -> contrasts.Ellipsoid:
         """Simultaneous confidence region of coefficients or contrasts; of all coefficients when left out.
 
         Examples
@@ -274,9 +261,7 @@ class Fit:
         >>> fit.wald_ellipsoid().contains([1.0, 0.2]), fit.wald_ellipsoid().contains([0.0, 1.0])
         (True, False)
         """
-        from bayesglmm.inference.contrasts import wald_ellipsoid
-
-        return wald_ellipsoid(self.model.problem, self.result, parameters, level=level)
+        return contrasts.wald_ellipsoid(self.model.problem, self.result, parameters, level=level)
 
     def estimable(self, functions: Any) -> np.ndarray:
         """Whether linear functions of the coefficients are estimable, aliased columns included.
@@ -295,21 +280,15 @@ class Fit:
         >>> fit.estimable(["a + 2*twice", "twice"]).tolist()
         [True, False]
         """
-        from bayesglmm.inference.estimability import estimable
-
-        return estimable(self.model.problem, functions)
+        return estimability.estimable(self.model.problem, functions)
 
     def optimality(self) -> pd.Series:
         """A-, D- and E-optimality of the design, its rows weighted by the working weights of the fit."""
-        from bayesglmm.inference.estimability import optimality
-
-        return optimality(self.model.problem, self.result)
+        return estimability.optimality(self.model.problem, self.result)
 
     @property
     def checks(self) -> Checks:
         """Overdispersion, excess zeros, variance function, normality: ``fit.checks.overdispersion()``, or print all."""
-        from bayesglmm.diagnose.panel import Checks
-
         return Checks(self.model.problem, self.result)
 
     def score_test(self, larger: Any, **options: Any) -> Any:
@@ -351,24 +330,16 @@ class Fit:
 
     def plot_forest(self, **options: Any) -> Any:
         """Draw estimates and intervals of the parameters."""
-        from bayesglmm import plots
-
         return plots.plot_forest(self, **options)
 
     def plot_dist(self, **options: Any) -> Any:
         """Draw marginal densities of the parameters."""
-        from bayesglmm import plots
-
         return plots.plot_dist(self, **options)
 
     def plot_trace(self, **options: Any) -> Any:
         """Draw chains and ranks of an MCMC fit."""
-        from bayesglmm import plots
-
         return plots.plot_trace(self, **options)
 
     def plot_ppc(self, **options: Any) -> Any:
         """Draw replicated responses over the observed one."""
-        from bayesglmm import plots
-
         return plots.plot_ppc(self, **options)

@@ -194,7 +194,8 @@ def zero_inflation(problem: Problem, result: Result) -> Outcome:
     The score test of van den Broek (1995), Biometrics 51, 738-743, for any count density: U = Σ (1{y=0}/p₀ − 1), with
     the part of it that the coefficients can take up projected out.
     """
-    p0 = zero_probability(problem, result.eta, result.psi)
+    # Zeros at means of some hundreds have probabilities that no double holds: their inverses must stay finite.
+    p0 = np.maximum(zero_probability(problem, result.eta, result.psi), 1e-300)
     zero = problem.response.y == 0
     U = float((zero / p0 - 1.0).sum())
     work = working_at(problem, result.eta, result.psi)
