@@ -146,6 +146,8 @@ def load_model(path: str | PathLike[str], *, priors: Any = None) -> Model:
             weights=says.get("weights"),
             offset=says.get("offset"),
             exposure=says.get("exposure"),
+            dispersion=says.get("dispersion"),
+            zi=says.get("zi"),
             about=_about(path, spec),
             defaults=spec.get("fit"),
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bayesglmm.model import Model
 
 #: Allowed differences where the file names none: relative, except for the log-likelihood, where it is absolute.
-DEFAULT_RELATIVE = {"deviance": 1e-6, "aic": 1e-6, "se": 1e-4}
+DEFAULT_RELATIVE = {"deviance": 1e-6, "aic": 1e-6, "se": 1e-4, "auxiliary_se": 1e-4}
 OTHER_RELATIVE = 1e-5
 LOGLIK_ABSOLUTE = 1e-4
 
@@ -108,7 +108,7 @@ def _expected(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float
     for quantity in _SCALARS:
         if quantity in entry:
             yield (quantity, ""), entry[quantity]
-    for quantity in ("coef", "se", "sd", "corr"):
+    for quantity in ("coef", "se", "sd", "corr", "auxiliary", "auxiliary_se"):
         for name, value in entry.get(quantity, {}).items():
             values = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
             for k, number in enumerate(values):
@@ -122,10 +122,13 @@ def _found(fit: Fit, entry: Mapping[str, Any]) -> dict[tuple[str, str], float]:
         if quantity in entry:
             value = getattr(fit, quantity)
             out[quantity, ""] = np.nan if value is None else float(value)
-    for quantity, column in (("coef", "estimate"), ("se", "se")):
+    columns = (("coef", "fixed", "estimate"), ("se", "fixed", "se"))
+    columns += (("auxiliary", "auxiliary", "estimate"), ("auxiliary_se", "auxiliary", "se"))
+    for quantity, table, column in columns:
         for name in entry.get(quantity, {}):
-            _known(name, fit.fixed.index, quantity)
-            out[quantity, name] = float(fit.fixed.loc[name, column])
+            rows = getattr(fit, table)
+            _known(name, rows.index, quantity)
+            out[quantity, name] = float(rows.loc[name, column])
     for quantity, values in (("sd", _sds(fit)), ("corr", _correlations(fit))):
         for name, value in entry.get(quantity, {}).items():
             _known(name, values, quantity)

@@ -153,7 +153,7 @@ TOP = "the model file"
 _PRIOR = table({"dist": text, "on": text}, required=("dist",), rest=number, what="parameter")
 _FLAGS = one_of("default", "flat")
 #: What can be compared with a fit, and whether its default tolerance is absolute.
-QUANTITIES = ("loglik", "deviance", "aic", "dispersion", "coef", "se", "sd", "corr")
+QUANTITIES = ("loglik", "deviance", "aic", "dispersion", "coef", "se", "sd", "corr", "auxiliary", "auxiliary_se")
 _PER_QUANTITY = table(rest=positive, names=QUANTITIES, what="quantity")
 
 _NUMBERS = table(
@@ -171,6 +171,8 @@ _NUMBERS = table(
         "se": table(rest=number, what="coefficient"),
         "sd": table(rest=one_or_list(number), what="group"),
         "corr": table(rest=one_or_list(number), what="group"),
+        "auxiliary": table(rest=number, what="auxiliary"),
+        "auxiliary_se": table(rest=number, what="auxiliary"),
         "relative": _PER_QUANTITY,
         "absolute": _PER_QUANTITY,
     },
@@ -189,6 +191,8 @@ SCHEMA: Check = table(
                 "weights": text,
                 "offset": text,
                 "exposure": text,
+                "dispersion": text,
+                "zi": text,
             },
             required=("formula", "family"),
         ),
