@@ -96,7 +96,8 @@ def fit_gee(
         Degrees of freedom of the t and F references: clusters less coefficients, or a number; normal and χ² when left
         out.
     convention : {"geepack", "gee"}
-        φ = Σe²/N and moments without corrections, or φ = Σe²/(N − p) and the moments of the R package gee.
+        φ = Σe²/N and moments without corrections, or φ = Σe²/(N − p) and the moments of the R package gee. In both,
+        prior weights and trials enter as Var(y) = φ V(μ) / w, moments included (geepack weights its moments besides).
     max_iterations : int
         Cap on the steps.
     tolerance : float
@@ -117,6 +118,14 @@ def fit_gee(
         Options and clusters that do not fit the model.
     ConvergenceError
         A working correlation that is not positive definite, or a separated response.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 4, 3], "x": [0.0, 1, 0, 1, 0, 1, 0, 1], "id": list("aabbccdd")})
+    >>> fit = bg.Model("y ~ x", data, family="poisson").fit("gee", groups="id", corr="exchangeable")
+    >>> fit.fixed["estimate"].round(3).to_dict(), fit.result.extras["clusters"]
+    ({'Intercept': 1.322, 'x': 0.125}, 4)
     """
     phi = _check_options(problem, cov, scale, df)
     correlation = get_correlation(corr, R=R, m=m, convention=convention)

@@ -86,3 +86,43 @@ def test_criteria(name: str, f: dict[str, Any]) -> None:
     )
     change = fit.deviance - other[1].deviance
     assert -0.5 * change == pytest.approx(expected["Quasi Lik"] - other[0]["qic"]["Quasi Lik"], abs=1e-7 * fit.deviance)
+
+
+# geepack 1.3.9 and gee 4.13.25 under R 4.2.2, run for these tests: coefficients, robust standard errors, alpha, phi.
+GAPS = {
+    "ar1": "17.4383261877 6.82924189688 -0.879284234095 1.09575638036 "
+    "0.984675837054 0.0792709657082 1.46114802457 1.81042572612 0.936365702123 50.4125979742",
+    "exchangeable": "15.4860526232 6.93950140378 -0.876602468366 1.65391113888 "
+    "1.09368436614 0.0837995895372 1.57685522758 1.88220431778 0.764517825835 49.0730609131",
+}
+TRIALS = {
+    "independence": "-1.26902348937 -1.17076272514 -1.30140533386 -1.78227863534 "
+    "0.275026064652 0.439569642929 0.495650088901 0.387960892241 2.19015134509",
+    "exchangeable": "-1.2700193163 -1.1607417925 -1.28979126899 -1.76332623099 "
+    "0.275393782617 0.437010549867 0.492471200893 0.379365890078 0.0274923404007 2.17832200997",
+}
+
+
+def read(text: str) -> list[float]:
+    return [float(v) for v in text.split()]
+
+
+def numbers(fit: bg.Fit) -> list[float]:
+    return [*fit.result.beta, *fit.fixed["se"], *fit.result.extras["alpha"].values(), fit.result.scale]
+
+
+@pytest.mark.parametrize("corr", list(GAPS))
+def test_missing_occasions(corr: str) -> None:
+    """dietox without rows 2, 7, 12, ... and 3, 10, 17, ...: geepack with waves = Time."""
+    data = frame("dietox")
+    row = np.arange(1, len(data) + 1)
+    model = bg.Model("Weight ~ Time + Cu", data[(row % 5 != 2) & (row % 7 != 3)].sample(frac=1.0, random_state=0))
+    assert numbers(model.fit("gee", groups="Pig", time="Time", corr=corr)) == pytest.approx(read(GAPS[corr]), rel=1e-8)
+
+
+@pytest.mark.parametrize("corr", list(TRIALS))
+def test_binomial_trials(corr: str) -> None:
+    """cbpp, cases out of herd sizes: gee with cbind(incidence, size - incidence)."""
+    model = bg.Model("p(incidence, size) ~ period", frame("cbpp"), "binomial")
+    found = numbers(model.fit("gee", groups="herd", corr=corr, convention="gee"))
+    assert found == pytest.approx(read(TRIALS[corr]), rel=1e-8)

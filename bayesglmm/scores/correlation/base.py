@@ -30,8 +30,9 @@ class WorkingCorrelation:
 
     Examples
     --------
-    Exchangeable with a correlation that is known:
+    Exchangeable with a correlation that is known (``class Known(bg.WorkingCorrelation)`` to a user):
 
+    >>> import numpy as np
     >>> class Known(WorkingCorrelation):
     ...     name = "known"
     ...     def update(self, residuals, scale, n_coefficients):
