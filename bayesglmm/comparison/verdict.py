@@ -175,14 +175,16 @@ def _detail(rows: pd.DataFrame) -> str:
     if not bias.parameter and not ratio.parameter:
         return "every difference is within the reference's Monte-Carlo error"
     parts = []
-    if abs(bias.value) >= GRADES[0].bias:
+    shifted = abs(bias.value) >= GRADES[0].bias
+    if shifted:
         parts.append(f"{bias.parameter} is {abs(bias.value):.2f} sd too {'low' if bias.value < 0 else 'high'}")
     elif bias.parameter:
         parts.append(f"no estimate is off by more than {abs(bias.value):.2f} sd")
     if ratio.parameter and not GRADES[0].low <= ratio.value <= GRADES[0].high:
         percent = f"{abs(ratio.value - 1.0):.0%}".replace("%", " %")
         size = percent if ratio.value < 2.0 else f"{ratio.value:.2g} times"
-        whose = "its interval" if parts and ratio.parameter == bias.parameter else f"the interval of {ratio.parameter}"
+        same = shifted and ratio.parameter == bias.parameter
+        whose = "its interval" if same else f"the interval of {ratio.parameter}"
         parts.append(f"{whose} is {size} too {'narrow' if ratio.value < 1 else 'wide'}")
     return " and ".join(parts) if parts else "no spread is off by more than 10 %"
 
