@@ -185,8 +185,7 @@ def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         With draws.
     var_names : sequence of str, optional
-        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
-        out.
+        Parameters as the tables name them, or variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
@@ -205,8 +204,7 @@ def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
-        out.
+        Parameters as the tables name them, or variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
@@ -225,8 +223,7 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     fit : Fit
         By MCMC.
     var_names : sequence of str, optional
-        Parameters by the names the tables use, or variables of ``fit.idata.posterior``; every parameter when left
-        out.
+        Parameters as the tables name them, or variables of ``fit.idata.posterior``; every parameter when left out.
 
     Returns
     -------
