@@ -8,6 +8,7 @@ so do the ends.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bayesglmm import names
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.profile import Profile, profile_end
 from bayesglmm.latent.held import Chart, HeldMaximum, covariance_chart, signed_root
 from bayesglmm.latent.threads import one_thread
@@ -33,6 +34,8 @@ Floats = NDArray[np.float64]
 METHODS = ("laplace", "agq", "ml")
 #: Part of a standard error to which an end is found: an error of 4e-6 in the deviance.
 TOLERANCE = 1e-6
+#: A log-likelihood so much above the fit's own is another maximum.
+HIGHER = 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ def profile_table(
         A fit with priors, an unknown parameter or reference.
     ConvergenceError
         A profile that could not be followed.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A higher maximum was found on the way.
 
     Notes
     -----
@@ -147,6 +155,13 @@ def _interval(problem: Problem, result: Result, place: Place, cut: float) -> tup
     estimate = float(np.clip(chart.estimate, chart.low, chart.high))
     curve = Profile(signed_root(maximum), estimate, maximum.unit, chart.low, chart.high, TOLERANCE)
     low, high = sorted(place.back(profile_end(curve, cut, sign)) for sign in (-1.0, 1.0))
+    if (gain := maximum.highest - maximum.best) > HIGHER:
+        warnings.warn(
+            f"profiling {place.name} found a log-likelihood higher by {gain:.3g}: the fit is not at the highest maximum "
+            "and its intervals are not to be used.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return low, high
 
 

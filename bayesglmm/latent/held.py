@@ -189,7 +189,7 @@ class HeldMaximum:
         self.point: TargetPoint = self.target.at(x)
         if not np.isfinite(self.point.value):
             raise ConvergenceError("the likelihood cannot be evaluated at the fit's own estimate: nothing to profile.")
-        self.best = self.point.value
+        self.best = self.highest = self.point.value
         H = self._inverse_hessian()
         self.slope = np.where(np.arange(len(x)) == self.index, 0.0, H[:, self.index] / H[self.index, self.index])
         free = np.arange(len(x)) != self.index
@@ -218,6 +218,7 @@ class HeldMaximum:
             found = self._maximise(np.where(self.free, guess, w), near)
             if found is not None:
                 self.solved.append(found)
+                self.highest = max(self.highest, found.value)
                 return found.value
         return -np.inf
 

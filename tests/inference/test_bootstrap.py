@@ -66,9 +66,9 @@ def test_a_linear_model_has_its_exact_sampling_distribution():
     data = pd.DataFrame({"x": rng.standard_normal(30)})
     data["y"] = 1.0 + 0.5 * data["x"] + rng.standard_normal(30)
     made, result = pair("y ~ x", data, "gaussian", fit_irls)
-    found = bootstrap((made, result), 2000, seed=1, progress=False)
+    found = bootstrap((made, result), 600, seed=1, progress=False)
     se = np.sqrt(np.diag(result.cov_beta))
-    np.testing.assert_allclose(found.table["se"][:2], se, rtol=0.05)
+    np.testing.assert_allclose(found.table["se"][:2], se, rtol=0.1)
     assert stats.kstest((found.estimates["x"] - result.beta[1]) / se[1], "norm").pvalue > 0.001
 
 
@@ -110,15 +110,15 @@ def test_the_likelihood_ratio_is_bootstrapped():
 
 @pytest.mark.slow
 def test_the_bootstrapped_test_has_its_size():
-    """Under the null its p-values are uniform: 60 data sets, a variance at the edge and few groups."""
+    """Under the null its p-values are uniform: 40 data sets, a variance at the edge and few groups."""
     rng = np.random.default_rng(12)
     g = np.repeat(np.arange(12), 5).astype(str)
     p_values = []
-    for k in range(60):
+    for k in range(40):
         data = pd.DataFrame({"x": rng.standard_normal(60), "g": g})
         data["y"] = rng.poisson(np.exp(np.full(60, 0.5)))
         small, full = pair("y ~ 1 + (1 | g)", data, "poisson"), pair("y ~ x + (1 | g)", data, "poisson")
-        p_values.append(bootstrap(small, 39, alternative=full, seed=k, progress=False).p)
+        p_values.append(bootstrap(small, 29, alternative=full, seed=k, progress=False).p)
     assert stats.kstest(p_values, "uniform").pvalue > 0.001
 
 

@@ -10,7 +10,7 @@ from glm_references import CASES, by_column, problem
 from reference_data import coefficient_name, fit, frame
 from scipy import optimize, stats
 
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.intervals import confint
 from bayesglmm.latent import fit_marginal, fit_working, marginal_loglik
 from bayesglmm.marginals import marginals
@@ -96,7 +96,7 @@ def held_maximum(made, name, value, start, nodes=1):
 
     x = np.delete(start, name)
     options = {"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000, "adaptive": True}
-    for _ in range(3):
+    for _ in range(2):
         x = optimize.minimize(negative, x, method="Nelder-Mead", options=options).x
     return -negative(x)
 
@@ -188,6 +188,21 @@ def test_a_dispersion_on_its_own_scale():
     low, high = confint(made, result, "profile", parameters=["dispersion"]).iloc[0][["ci_low", "ci_high"]]
     assert low < result.scale < high
     assert low > 0
+
+
+def test_a_higher_maximum_found_on_the_way_is_said():
+    """A linear model with two maxima, presented with the lower one."""
+    from dataclasses import replace
+
+    rng = np.random.default_rng(21)
+    X = rng.standard_normal((12, 7))
+    data = pd.DataFrame(X, columns=list("abcdefh")).assign(g=np.repeat(list("pqrs"), 3), y=rng.standard_normal(12))
+    made = problem_of("y ~ a + b + c + d + e + f + h + (1 | g)", data)
+    best = fit_marginal(made)
+    lower = fit_marginal(problem_of("y ~ a + b + c + d + e + f + h", data))
+    wrong = replace(best, beta=lower.beta, theta=np.zeros(1), psi=lower.psi, loglik=lower.loglik)
+    with pytest.warns(ConvergenceWarning, match="not at the highest maximum"):
+        confint(made, wrong, "profile", parameters=["g.sd"])
 
 
 def test_what_has_no_profile_says_so():
