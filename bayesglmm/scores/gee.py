@@ -25,6 +25,8 @@ from bayesglmm.scores.solution import Solution, solve_mean_model
 Floats = NDArray[np.float64]
 
 JACKKNIFE = "jackknife"
+#: Occasions above which the working correlation is not written out.
+MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def fit_gee(
     Returns
     -------
     Result
-        ``extras``: ``alpha`` (name → value), ``working_correlation`` (over the occasions, or None), ``clusters``,
-        ``cluster_sizes`` (smallest, largest), ``quasi_loglik``, ``qic``, ``qicu``, ``cic``, ``cov_model``,
-        ``cov_robust``, and ``marginal`` (:class:`Marginal`) for tests and diagnostics.
+        ``extras``: ``alpha`` (name → value), ``working_correlation`` (over the occasions, None above 200),
+        ``clusters``, ``cluster_sizes`` (smallest, largest), ``quasi_loglik``, ``qic``, ``qicu``, ``cic``,
+        ``cov_model``, ``cov_robust``, and ``marginal`` (:class:`Marginal`) for tests and diagnostics.
 
     Raises
     ------
@@ -250,9 +252,10 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
     alone = replace(equations, correlation=_independence(equations), alpha=None)
     independent = None if rows is None else point_at(alone, rows)
     robust = robust_covariance(parts)
+    shown = len(clusters.occasions) <= MAX_SHOWN
     extras: dict[str, Any] = {
         "alpha": dict(zip(labels, map(float, point.params))),
-        "working_correlation": equations.correlation.matrix(point.params),
+        "working_correlation": equations.correlation.matrix(point.params) if shown else None,
         "clusters": K,
         "cluster_sizes": (int(clusters.sizes.min()), int(clusters.sizes.max())),
         "cov_model": parts.phi * parts.A,

@@ -273,3 +273,19 @@ def test_a_tweedie_with_its_power() -> None:
     tweedie = bg.Model("y ~ x", data, bg.families.Tweedie(power=2.0 - 1e-7)).fit("gee", groups="g")
     np.testing.assert_allclose(tweedie.fixed["estimate"], gamma.fixed["estimate"], rtol=1e-5)
     np.testing.assert_allclose(tweedie.fixed["se"], gamma.fixed["se"], rtol=1e-5)
+
+
+def test_long_clusters_make_no_matrix_over_their_rows() -> None:
+    """Cost and memory are linear in the rows: nothing of the size of occasions squared is kept or made."""
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"g": np.repeat(np.arange(5), 4000), "t": np.tile(np.arange(4000), 5)})
+    data["x"], data["z"] = rng.normal(size=(2, 20000))
+    data["y"] = data["x"] + rng.normal(size=5)[data["g"]] + rng.normal(size=20000)
+    fit = gee("gaussian", data, corr="exchangeable")
+    assert fit.result.extras["working_correlation"] is None
+    assert fit.result.extras["cluster_sizes"] == (4000, 4000)
+    e = fit.residuals("pearson").reshape(5, 4000)
+    products = (np.square(e.sum(axis=1)) - np.square(e).sum(axis=1)).sum() / (5 * 4000 * 3999)
+    assert fit.result.extras["alpha"]["alpha"] == pytest.approx(products / fit.result.scale, rel=1e-8)
+    with pytest.raises(bg.MethodError, match="there are 4000 distinct times"):
+        gee("gaussian", data, corr="unstructured", time="t")

@@ -133,10 +133,8 @@ class AR1(WorkingCorrelation):
         return self.clusters.totals(np.log1p(-np.square(self._rho(params) ** self._gaps)))
 
     def matrix(self, params: Floats) -> Floats | None:
-        """α to the distance between occasions, where the occasions are few."""
+        """α to the distance between occasions."""
         c = self.clusters
-        if len(c.occasions) > 50:
-            return None
         at = np.arange(len(c.occasions)) if c.times is None else np.asarray(_numbers(c), dtype=float) / self.step
         distance = np.abs(at[:, None] - at)
         return self._rho(params) ** (np.round(distance, 6) if self.regular else distance)

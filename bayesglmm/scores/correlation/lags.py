@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Pairs looked at; in clusters so long that there are more, those of rows furthest apart are left out.
-MAX_PAIRS = 50_000_000
+MAX_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def lag_pairs(clusters: Clusters, at: Floats, furthest: float = np.inf) -> LagPa
     largest = int(clusters.sizes.max())
     equal = bool((clusters.sizes == largest).all())
     found: list[tuple[int, Ints | None, Floats]] = []
+    counted: list[int] = []
     pairs = 0
     for s in range(1, largest):
         rows = _all_rows(clusters, s)
@@ -84,20 +85,25 @@ def lag_pairs(clusters: Clusters, at: Floats, furthest: float = np.inf) -> LagPa
         near = d <= furthest
         if not near.any():
             break
-        whole = equal and bool(near.all())
-        found.append((s, None if whole else rows[near], d[near]))
-        pairs += int(near.sum())
+        number = int(near.sum())
+        whole = equal and number == len(d)
+        rows, d = (rows, d) if number == len(d) else (rows[near], d[near])
+        same = bool((d == d[0]).all())
+        found.append((s, None if whole and same else rows, d[:1] if same else d))
+        counted.append(number)
+        pairs += number
         if pairs > MAX_PAIRS:
             break
     distances = np.unique(np.concatenate([np.unique(d) for _, _, d in found] or [np.empty(0)]))
     counts = np.zeros(len(distances))
     shifts: list[tuple[int, Ints | None, Ints | int]] = []
-    for s, own, d in found:
+    for (s, own, d), number in zip(found, counted):
         code = np.searchsorted(distances, d)
-        counts += np.bincount(code, minlength=len(distances))
-        same = bool((code == code[0]).all())
-        some = own if same or own is not None else _all_rows(clusters, s)
-        shifts.append((s, some, int(code[0]) if same else code))
+        if len(code) == 1:
+            counts[code] += number
+        else:
+            counts += np.bincount(code, minlength=len(distances))
+        shifts.append((s, own, int(code[0]) if len(code) == 1 else code))
     return LagPairs(distances, counts, tuple(shifts), clusters)
 
 
