@@ -92,7 +92,10 @@ def settle(formula: Formula, chunks: Chunks, arguments: dict[str, Any]) -> tuple
             _see(settled, table, formula, arguments, labelled, learned)
     if settled.nrows == 0:
         raise DataError("The chunks have no rows.")
-    report_missing(settled.gaps, settled.nrows, settled.kept, stacklevel=6)
+    order = [*used_columns(formula), *arguments]
+    report_missing(
+        {name: settled.gaps[name] for name in order if name in settled.gaps}, settled.nrows, settled.kept, stacklevel=6
+    )
     frame = pd.concat(settled.witnesses, ignore_index=True)
     states = {text: learner.state() for text, (_, learner) in learned.items()}
     return _witness_design(formula, frame, arguments, states), settled

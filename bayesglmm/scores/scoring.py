@@ -131,6 +131,9 @@ def score_equations(
         step = factor.step(sums.score)
         phi = _unit(family, sums, len(beta))
         decrement = float(np.sqrt(max(float(step @ sums.score), 0.0) / phi))
+        if decrement < tolerance and not use_qr and adjust is None:  # there already: one pass less over many rows
+            message, converged, iteration = "score equations solved", True, iteration - 1
+            break
         remaining = _remaining(decrement, previous if whole else np.inf, path.contraction)
         roundoff = _is_roundoff(decrement, previous, phi, sums, factor)
         path = path.extended(beta, step, decrement / previous if whole else np.nan, decrement)

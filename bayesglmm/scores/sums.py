@@ -109,8 +109,8 @@ def block_sums(
     from_offset : bool
         Take the working response minus the offset where the working residual stands: the step is then the next
         iterate itself.
-    buffer : ndarray, shape (≥ m, p), optional
-        Work space for W^½ X.
+    buffer : ndarray, shape (≥ m, padded_width(p)), optional
+        Work space for [W^½ X, W^½ r], zero beyond.
     """
     work = working_quantities(family, link, eta, rows.y, rows.w, aux)
     residual, score = work.residual, work.score
@@ -119,12 +119,16 @@ def block_sums(
         score = work.weight * residual
     root = np.sqrt(work.weight)
     m, p = rows.X.shape
-    B = np.einsum("ij,i->ij", rows.X, root, out=np.empty((m, p)) if buffer is None else buffer[:m])
+    B = np.zeros((m, padded_width(p))) if buffer is None else buffer[:m]
+    np.einsum("ij,i->ij", rows.X, root, out=B[:, :p])
+    np.multiply(root, residual, out=B[:, p])
     gram = triangle = None
     if qr:
-        triangle = upper_triangle(np.column_stack([B, root * residual]))
-    else:
-        gram = cross_product(B)
+        triangle = upper_triangle(B[:, : p + 1])
+        products = rows.X.T @ score
+    else:  # the score stands beside the Gram matrix, at a fraction of the cost of another pass over X
+        full = cross_product(B)
+        gram, products = full[:p, :p], full[:p, p]
     deviance = float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum())
     with np.errstate(over="ignore", invalid="ignore"):  # a wild step is refused by its deviance
         pearson, eta_norm = float(work.score @ work.residual), float(work.weight @ np.square(eta))
@@ -137,8 +141,13 @@ def block_sums(
         inside=inside_domain(family, link, eta, rows.y, work),
         gram=gram,
         triangle=triangle,
-        score=rows.X.T @ score,
+        score=products,
     )
+
+
+def padded_width(p: int) -> int:
+    """Columns of the work space: room for the working residual, and a whole number of BLAS's register tiles."""
+    return -(-(p + 1) // 4) * 4
 
 
 def cross_product(B: Floats) -> Floats:
@@ -180,10 +189,10 @@ def sweep(
 def _sweep_part(source: RowSource, family: Family, link: Link, aux: Aux, beta: Floats | None, qr: bool) -> Sums | None:
     """Sums over the rows of one source; None when it has none."""
     total: Sums | None = None
-    buffer = np.empty((0, len(source.columns)))
+    buffer = np.zeros((0, padded_width(len(source.columns))))
     for rows in source.blocks():
         if len(buffer) < len(rows.y):
-            buffer = np.empty((len(rows.y), len(source.columns)))
+            buffer = np.zeros((len(rows.y), padded_width(len(source.columns))))
         with np.errstate(all="ignore"):
             eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
         part = block_sums(
