@@ -134,8 +134,8 @@ class Fit:
         """
         if self.result.loglik is None:
             raise MethodError(
-                f"a {self.method} fit of {self.model.family.name} has no likelihood; see fit.result.extras for the "
-                "quasi-likelihood, or fit by 'laplace' or 'agq'."
+                f"this {self.method} fit of {self.model.family.name} has no likelihood, only a quasi-likelihood: see "
+                "fit.quasi_loglik, fit.qic and fit.qaic(parent). A family with a density has one by 'laplace' or 'agq'."
             )
         return self.result.loglik
 

@@ -39,7 +39,7 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
         Quantile residuals, which are standard normal under the model, where the family has a distribution function;
         standardised deviance residuals otherwise, and always in the leverage panel.
     """
-    from matplotlib.figure import Figure
+    from matplotlib import pyplot as plt
 
     n = problem.design.nobs
     mixed = bool(problem.design.blocks)
@@ -51,7 +51,8 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
         r, name = r_d, "Std. deviance residual"
     labels = [str(v) for v in problem.design.index]
     drawn = np.arange(n) if n <= _MANY else np.sort(np.random.default_rng(seed).choice(n, _MANY, replace=False))
-    figure = Figure(figsize=(10.5, 8.0), layout="constrained")
+    figure = plt.figure(figsize=(10.5, 8.0), layout="constrained")
+    plt.close(figure)  # pyplot makes notebooks able to show it, and lets it go: nothing is left open
     axes = figure.subplots(2, 2)
     _against_fitted(axes[0, 0], result.eta, r, name, drawn, labels)
     _quantiles(axes[0, 1], r, name, drawn, labels)

@@ -45,7 +45,8 @@ class Checks:
 
     def __repr__(self) -> str:
         table = self.table()
-        cells = {"hypothesis": table["hypothesis"], "statistic": table["statistic"].map("{:.4g}".format)}
+        statistic = [f"{round(v, 10) + 0.0:.4g}" for v in table["statistic"]]
+        cells = {"hypothesis": table["hypothesis"], "statistic": statistic}
         cells["p"] = table["p"].map(lambda p: "<0.0001" if p < 1e-4 else f"{p:.4f}")
         return pd.DataFrame(cells).rename_axis(None).to_string()
 
