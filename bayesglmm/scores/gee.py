@@ -14,7 +14,7 @@ from bayesglmm.result import Result, Status
 from bayesglmm.scores.clusters import read_clusters
 from bayesglmm.scores.correlation import WorkingCorrelation, get_correlation
 from bayesglmm.scores.gee_criteria import criteria
-from bayesglmm.scores.gee_facts import infeasible_binary, summary_facts
+from bayesglmm.scores.gee_facts import infeasible_binary, summary_facts, unaligned_rows
 from bayesglmm.scores.gee_loop import Equations, Solved, point_at, solve_equations, weighted_rows
 from bayesglmm.scores.jackknife import jackknife_covariance
 from bayesglmm.scores.likelihood import psi_for_scale
@@ -170,7 +170,7 @@ def fit_gee(
         "convention": convention,
         "m": m,
     }
-    return _result(problem, marginal, first, options)
+    return _result(problem, marginal, first, options, unaligned_rows(equations, time))
 
 
 def _check_options(problem: Problem, cov: str, scale: str | float | None, df: str | float | None) -> float | None:
@@ -228,7 +228,9 @@ def _covariance(marginal: Marginal, cov: str) -> tuple[Floats, tuple[str, ...]]:
     return jackknife_covariance(marginal.equations, marginal.solved)
 
 
-def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict[str, Any]) -> Result:
+def _result(
+    problem: Problem, marginal: Marginal, first: Solution, options: dict[str, Any], said: tuple[str, ...]
+) -> Result:
     equations, solved, parts = marginal.equations, marginal.solved, marginal.parts
     point, clusters = solved.point, equations.clusters
     cov_beta, notes = _covariance(marginal, options["cov"])
@@ -243,7 +245,7 @@ def _result(problem: Problem, marginal: Marginal, first: Solution, options: dict
         evaluations=solved.evaluations + first.status.evaluations,
         gradient_norm=point.decrement,
         boundary=first.status.boundary,
-        notes=(*first.status.notes, *notes, *infeasible_binary(problem, equations, point)),
+        notes=(*first.status.notes, *said, *notes, *infeasible_binary(problem, equations, point)),
     )
     eta = problem.design.X @ point.beta + problem.design.offset
     psi = first.psi if problem.family.scale is not None else psi_for_scale(problem, point.phi)

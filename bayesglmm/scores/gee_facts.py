@@ -32,6 +32,17 @@ def infeasible_binary(problem: Problem, equations: Equations, point: Point) -> t
     )
 
 
+def unaligned_rows(equations: Equations, time: Any) -> tuple[str, ...]:
+    """A note where occasions are told apart by nothing but the order of the rows, and some clusters lack some."""
+    clusters, correlation = equations.clusters, equations.correlation
+    if time is not None or not correlation.ordered or clusters.sizes.min() == clusters.sizes.max():
+        return ()
+    return (
+        f"without time=, the k-th row of every cluster is its k-th occasion to the {correlation.name} correlation, "
+        "also in clusters with fewer rows",
+    )
+
+
 def summary_facts(problem: Problem, extras: dict[str, Any], options: dict[str, Any]) -> dict[str, str]:
     """What a summary shows beside the coefficients."""
     low, high = extras["cluster_sizes"]

@@ -289,3 +289,13 @@ def test_long_clusters_make_no_matrix_over_their_rows() -> None:
     assert fit.result.extras["alpha"]["alpha"] == pytest.approx(products / fit.result.scale, rel=1e-8)
     with pytest.raises(bg.MethodError, match="there are 4000 distinct times"):
         gee("gaussian", data, corr="unstructured", time="t")
+
+
+def test_rows_without_times_are_said_to_be_aligned_by_their_order() -> None:
+    data = clustered("gaussian", clusters=200)
+    (note,) = gee("gaussian", data, corr="ar1").status.notes
+    assert "without time=, the k-th row of every cluster is its k-th occasion" in note
+    assert gee("gaussian", data, corr="ar1", time="t").status.notes == ()
+    assert gee("gaussian", data, corr="exchangeable").status.notes == ()
+    whole = data[data.groupby("g")["g"].transform("size") == 5]
+    assert gee("gaussian", whole, corr="ar1").status.notes == ()

@@ -33,6 +33,7 @@ class AR1(WorkingCorrelation):
     """
 
     name = "ar1"
+    ordered = True
     step: float
     regular: bool
     _gaps: Floats

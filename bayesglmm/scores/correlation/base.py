@@ -46,6 +46,8 @@ class WorkingCorrelation:
     name = "working correlation"
     #: Number of parameters is fixed and `alpha=` can hold them; False for a correlation that has none.
     estimated = True
+    #: Whether it depends on the order of the rows in time.
+    ordered = False
     clusters: Clusters
 
     def __init__(self, convention: str = "geepack") -> None:

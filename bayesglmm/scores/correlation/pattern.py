@@ -36,6 +36,7 @@ class Pattern(WorkingCorrelation):
     one matrix product per size.
     """
 
+    ordered = True
     _sizes: tuple[Size, ...]
 
     def bind(self, clusters: Clusters) -> Self:
