@@ -157,8 +157,8 @@ def _interval(problem: Problem, result: Result, place: Place, cut: float) -> tup
     low, high = sorted(place.back(profile_end(curve, cut, sign)) for sign in (-1.0, 1.0))
     if (gain := maximum.highest - maximum.best) > HIGHER:
         warnings.warn(
-            f"profiling {place.name} found a log-likelihood higher by {gain:.3g}: the fit is not at the highest maximum "
-            "and its intervals are not to be used.",
+            f"profiling {place.name} found a log-likelihood higher by {gain:.3g}: the fit is not at the highest "
+            "maximum and its intervals are not to be used.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -201,7 +201,7 @@ def test_a_higher_maximum_found_on_the_way_is_said():
     best = fit_marginal(made)
     lower = fit_marginal(problem_of("y ~ a + b + c + d + e + f + h", data))
     wrong = replace(best, beta=lower.beta, theta=np.zeros(1), psi=lower.psi, loglik=lower.loglik)
-    with pytest.warns(ConvergenceWarning, match="not at the highest maximum"):
+    with pytest.warns(ConvergenceWarning, match="the fit is not at the highest"):
         confint(made, wrong, "profile", parameters=["g.sd"])
 
 
