@@ -122,7 +122,7 @@ def _found(fit: Fit, entry: Mapping[str, Any]) -> dict[tuple[str, str], float]:
         if quantity in entry:
             value = getattr(fit, quantity)
             out[quantity, ""] = np.nan if value is None else float(value)
-    columns = (("coef", "fixed", "estimate"), ("se", "fixed", "se"))
+    columns: tuple[tuple[str, str, str], ...] = (("coef", "fixed", "estimate"), ("se", "fixed", "se"))
     columns += (("auxiliary", "auxiliary", "estimate"), ("auxiliary_se", "auxiliary", "se"))
     for quantity, table, column in columns:
         for name in entry.get(quantity, {}):
