@@ -21,7 +21,8 @@ from scipy import stats
 from bayesglmm import names
 from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.profile import Profile, profile_end
-from bayesglmm.latent.held import Chart, HeldMaximum, covariance_chart, signed_root
+from bayesglmm.latent.charts import Chart, covariance_chart
+from bayesglmm.latent.held import HeldMaximum, signed_root
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.links import get_link
 from bayesglmm.marginals import marginals
