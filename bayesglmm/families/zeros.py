@@ -112,6 +112,11 @@ def _hurdle_deviance(count: Family, log_zero: Zero) -> Callable[[Floats, Floats,
     return deviance
 
 
+def _no_deviance(y: Floats, mu: Floats, aux: Aux) -> Floats:
+    """The best μ of an NB1 row has no closed form, and the deviance of NB1 itself is that of its variance alone."""
+    raise FamilyError("NB1 with zeros has no deviance here: use residuals 'quantile', 'pearson' or 'response'.")
+
+
 def _kernel(count: str, wrap: str) -> Callable[[str], KernelFactory | None]:
     def kernel(link: str) -> KernelFactory | None:
         from bayesglmm.families.kernels import counts, inflated
@@ -141,7 +146,7 @@ def _inflated(name: str, count: Family, log_zero: Zero, kind: str, pymc_name: st
         count,
         name=name,
         variance=_inflated_variance(count),
-        unit_deviance=_inflated_deviance(count, log_zero),
+        unit_deviance=_no_deviance if kind == "nb1" else _inflated_deviance(count, log_zero),
         initial_mean=_initial_mean,
         auxiliaries=(*count.auxiliaries, Auxiliary("zi", "logit", _start_inflation)),
         kernel=_kernel(kind, "inflated"),
@@ -156,7 +161,7 @@ def _hurdle(name: str, count: Family, log_zero: Zero, kind: str, pymc_name: str)
         count,
         name=name,
         variance=_hurdle_variance(count, log_zero),
-        unit_deviance=_hurdle_deviance(count, log_zero),
+        unit_deviance=_no_deviance if kind == "nb1" else _hurdle_deviance(count, log_zero),
         initial_mean=_initial_mean,
         auxiliaries=(*count.auxiliaries, Auxiliary("zi", "logit", _start_hurdle)),
         kernel=_kernel(kind, "hurdle"),

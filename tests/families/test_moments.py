@@ -30,6 +30,8 @@ SETTINGS: dict[str, tuple[tuple[float, ...], float]] = {
     "tweedie": ((0.6, 1.45), 1.2),
     "zero_inflated_poisson": ((0.25,), 2.4),
     "zero_inflated_negative_binomial": ((1.8, 0.25), 2.4),
+    "zero_inflated_negative_binomial_1": ((0.8, 0.25), 2.4),
+    "hurdle_negative_binomial_1": ((0.8, 0.25), 2.4),
     "hurdle_poisson": ((0.25,), 2.4),
     "hurdle_negative_binomial": ((1.8, 0.25), 2.4),
     "cumulative": ((0.8, 1.3), 0.4),
@@ -37,7 +39,8 @@ SETTINGS: dict[str, tuple[tuple[float, ...], float]] = {
 LIKELIHOODS = [n for n in FAMILIES if not get_family(n).quasi]
 TRIALS = 6.0
 # Their deviance is that of the mean-variance relation, or none.
-WITHOUT_DEVIANCE = ("cumulative", "negative_binomial_1", "beta", "beta_binomial")
+NB1 = ("negative_binomial_1", "zero_inflated_negative_binomial_1", "hurdle_negative_binomial_1")
+WITHOUT_DEVIANCE = ("cumulative", *NB1, "beta", "beta_binomial")
 
 
 def test_every_likelihood_has_settings() -> None:
@@ -122,7 +125,7 @@ def test_expected_weight_is_the_fisher_information(name: str, link: str) -> None
     _, eta, (kernel, psi) = densities(name, link, 0.5 * y if name == "beta" else y)
     weight = float(kernel.expected_weight(eta, psi)[0])
     information = float(expect(name, link, lambda y, d: d.d1**2))
-    if name in ("negative_binomial_1", "beta_binomial"):
+    if name in (*NB1, "beta_binomial"):
         # There it is the part of the information that is in the mean.
         assert 0.5 * information < weight < information
     else:
@@ -165,9 +168,7 @@ def test_variance_and_expectation(name: str) -> None:
     assert second == pytest.approx(want, rel=10 * tolerance)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in LIKELIHOODS if n not in ("cumulative", "negative_binomial_1", "beta", "beta_binomial")]
-)
+@pytest.mark.parametrize("name", [n for n in LIKELIHOODS if n not in WITHOUT_DEVIANCE])
 def test_deviance_is_twice_the_distance_to_the_best_log_density(name: str) -> None:
     """2φ(max over η of ℓ − ℓ) = w d, the maximum found numerically."""
     family, links = family_and_links(name)
