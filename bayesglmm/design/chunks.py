@@ -14,8 +14,8 @@ from bayesglmm.errors import DataError
 #: () → the tables of one part, one after the other; can be sent to another process.
 Part = Callable[[], Iterator[Any]]
 
-#: Rows read at once from files.
-CHUNK_ROWS = 32_768
+#: Values read at once from files, in whole blocks of rows.
+CHUNK_VALUES, ROWS_AT_LEAST, ROWS_AT_MOST = 1_000_000, 8_192, 131_072
 #: Parts handed to an executor before the first is waited for, when parts hold their rows themselves.
 AHEAD = 8
 
@@ -28,8 +28,8 @@ class Chunks:
     source : callable, list, path, pyarrow Dataset or dask DataFrame
         A function that returns an iterator over tables (pandas, polars, pyarrow, dicts of arrays), a list of tables, a
         parquet file or a directory of them, a ``pyarrow.dataset``, or a dask DataFrame.
-    rows : int
-        Rows read at once from parquet and datasets.
+    rows : int, optional
+        Rows read at once from parquet and datasets; by the number of columns when left out.
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Chunks:
     12
     """
 
-    def __init__(self, source: Any, *, rows: int = CHUNK_ROWS) -> None:
+    def __init__(self, source: Any, *, rows: int | None = None) -> None:
         self._parts, self.ahead = _reader(source, rows)
         self.source = source
 
@@ -139,7 +139,7 @@ def _unpack(packed: bytes) -> Portable:
     return Portable(cloudpickle.loads(packed))
 
 
-def _reader(source: Any, rows: int) -> tuple[Callable[[Sequence[str]], Iterator[Part]], int | None]:
+def _reader(source: Any, rows: int | None) -> tuple[Callable[[Sequence[str]], Iterator[Part]], int | None]:
     """How to read a source, and how many of its parts may be under way at once."""
     if isinstance(source, Chunks):
         return source.parts, source.ahead
@@ -191,8 +191,11 @@ def _open_parquet(path: str | Path) -> Any:
         raise DataError(f"{str(path)!r} cannot be read as parquet: {error}.") from error
 
 
-def _dataset_parts(source: Any, rows: int, columns: Sequence[str]) -> Iterator[Part]:
+def _dataset_parts(source: Any, rows: int | None, columns: Sequence[str]) -> Iterator[Part]:
     present = [name for name in columns if name in source.schema.names]
+    if rows is None:
+        blocks = CHUNK_VALUES // max(len(present), 1) // ROWS_AT_LEAST
+        rows = min(max(blocks, 1) * ROWS_AT_LEAST, ROWS_AT_MOST)
     for fragment in source.get_fragments():
         pieces = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
         for piece in pieces:
