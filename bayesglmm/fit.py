@@ -206,8 +206,9 @@ class Fit:
         ----------
         newdata : table, optional
             The rows to predict; the training rows when left out.
-        kind : {"mean", "linear", "response"}
-            Mean μ, linear predictor η, or draws of a new observation.
+        kind : {"mean", "linear", "response", "category"}
+            Mean of the response, linear predictor η, draws of a new observation, or (for an ordered response) the
+            probability of every category.
         level : {"conditional", "population", "marginal"}
             With each row's own random effects, with random effects at zero, or averaged over them.
         ci : float

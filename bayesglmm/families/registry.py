@@ -32,7 +32,6 @@ _WHERE: dict[str, tuple[str, str]] = {
     "zero_inflated_negative_binomial_1": ("zeros", "ZERO_INFLATED_NEGATIVE_BINOMIAL_1"),
     "hurdle_poisson": ("zeros", "HURDLE_POISSON"),
     "hurdle_negative_binomial": ("zeros", "HURDLE_NEGATIVE_BINOMIAL"),
-    "hurdle_negative_binomial_1": ("zeros", "HURDLE_NEGATIVE_BINOMIAL_1"),
     "cumulative": ("cumulative", "Cumulative"),
     "quasipoisson": ("quasi", "QuasiPoisson"),
     "quasibinomial": ("quasi", "QuasiBinomial"),

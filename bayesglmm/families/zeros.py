@@ -161,7 +161,7 @@ def _hurdle(name: str, count: Family, log_zero: Zero, kind: str, pymc_name: str)
         count,
         name=name,
         variance=_hurdle_variance(count, log_zero),
-        unit_deviance=_no_deviance if kind == "nb1" else _hurdle_deviance(count, log_zero),
+        unit_deviance=_hurdle_deviance(count, log_zero),
         initial_mean=_initial_mean,
         auxiliaries=(*count.auxiliaries, Auxiliary("zi", "logit", _start_hurdle)),
         kernel=_kernel(kind, "hurdle"),
@@ -178,9 +178,6 @@ ZERO_INFLATED_NEGATIVE_BINOMIAL = _inflated(
 )
 ZERO_INFLATED_NEGATIVE_BINOMIAL_1 = _inflated(
     "zero_inflated_negative_binomial_1", NEGATIVE_BINOMIAL_1, _nb1_zero, "nb1", "ZeroInflatedNegativeBinomial"
-)
-HURDLE_NEGATIVE_BINOMIAL_1 = _hurdle(
-    "hurdle_negative_binomial_1", NEGATIVE_BINOMIAL_1, _nb1_zero, "nb1", "HurdleNegativeBinomial"
 )
 HURDLE_NEGATIVE_BINOMIAL = _hurdle(
     "hurdle_negative_binomial", NegativeBinomial(), _nb2_zero, "nb2", "HurdleNegativeBinomial"

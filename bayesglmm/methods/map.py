@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.joint import linear_predictor
-from bayesglmm.parameters import auxiliary_values
+from bayesglmm.parameters import likelihood_scale
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
 
@@ -70,9 +70,6 @@ def run(problem: Problem, *, max_iterations: int = 5000) -> Result:
         covariance = J[: p + k + m] @ best.covariance @ J[: p + k + m].T
         sd = np.sqrt(np.einsum("ij,jk,ik->i", J, best.covariance, J, optimize=True))
     ends = np.cumsum([p + k + m, *(b.size for b in values.effects)])
-    aux = auxiliary_values(problem, values.psi)
-    family = problem.family
-    scale = family.scale if family.scale is not None else (family.dispersion(aux) if family.dispersion else 1.0)
     return Result(
         method="map",
         objective="joint density of parameters and standardised random effects",
@@ -85,7 +82,7 @@ def run(problem: Problem, *, max_iterations: int = 5000) -> Result:
         effects=values.effects,
         effects_sd=tuple(sd[a:b].reshape(e.shape) for a, b, e in zip(ends[:-1], ends[1:], values.effects)),
         eta=linear_predictor(problem, values.beta, values.effects),
-        scale=float(scale),
+        scale=likelihood_scale(problem, values.psi),
         df_model=p + k + m,
         df_resid=float(problem.design.nobs - p),
         status=_status(problem, best, time.perf_counter() - started),

@@ -193,7 +193,6 @@ CASES = (
     Exact("hurdle_poisson", POSITIVE, "count", _hurdle(_poisson), ("logit",)),
     Exact("zero_inflated_negative_binomial", ("log", "sqrt"), "count", _inflated(_nb2), ("log", "logit")),
     Exact("zero_inflated_negative_binomial_1", ("log", "sqrt"), "count", _inflated(_nb1), ("log", "logit")),
-    Exact("hurdle_negative_binomial_1", ("log", "sqrt"), "count", _hurdle(_nb1), ("log", "logit")),
     Exact("hurdle_negative_binomial", ("log", "sqrt"), "count", _hurdle(_nb2), ("log", "logit")),
 )
 

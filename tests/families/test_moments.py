@@ -31,7 +31,6 @@ SETTINGS: dict[str, tuple[tuple[float, ...], float]] = {
     "zero_inflated_poisson": ((0.25,), 2.4),
     "zero_inflated_negative_binomial": ((1.8, 0.25), 2.4),
     "zero_inflated_negative_binomial_1": ((0.8, 0.25), 2.4),
-    "hurdle_negative_binomial_1": ((0.8, 0.25), 2.4),
     "hurdle_poisson": ((0.25,), 2.4),
     "hurdle_negative_binomial": ((1.8, 0.25), 2.4),
     "cumulative": ((0.8, 1.3), 0.4),
@@ -39,7 +38,7 @@ SETTINGS: dict[str, tuple[tuple[float, ...], float]] = {
 LIKELIHOODS = [n for n in FAMILIES if not get_family(n).quasi]
 TRIALS = 6.0
 # Their deviance is that of the mean-variance relation, or none.
-NB1 = ("negative_binomial_1", "zero_inflated_negative_binomial_1", "hurdle_negative_binomial_1")
+NB1 = ("negative_binomial_1", "zero_inflated_negative_binomial_1")
 WITHOUT_DEVIANCE = ("cumulative", *NB1, "beta", "beta_binomial")
 
 

@@ -33,7 +33,7 @@ CASES = [
     ("negative_binomial", "zero_inflated_negative_binomial", "theta"),
     ("negative_binomial", "zero_inflated_negative_binomial", "zi"),
     ("negative_binomial", "zero_inflated_negative_binomial_1", "zi"),
-    ("negative_binomial", "hurdle_negative_binomial_1", "phi"),
+    ("negative_binomial", "hurdle_negative_binomial", "theta"),
 ]
 
 
