@@ -66,7 +66,9 @@ def _facts(fit: Fit) -> str:
     if fit.result.loglik is not None:
         criteria = " at the posterior mode" if is_posterior(model.problem, fit.result) else _criteria(fit)
         lines.append(("Log-lik", f"{fit.loglik:.4f}{criteria}"))
-    if fit.dispersion is not None and (model.family.scale is None or not _shows_auxiliaries(fit)):
+    residual_row = model.family.name == "gaussian" and len(fit.varcomp) > 0
+    shown_below = residual_row or (model.family.scale is not None and _shows_auxiliaries(fit))
+    if fit.dispersion is not None and not shown_below:
         lines.append(("Dispersion", _significant(fit.dispersion)))
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
 
