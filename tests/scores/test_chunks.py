@@ -270,7 +270,9 @@ def resident():
     with open("/proc/self/statm") as status:
         return int(status.read().split()[1]) * resource.getpagesize()
 
-model = lambda path: bg.Model("y ~ a + b + c + d", path, family="poisson").fit("irls", cov="HC0")
+def model(path):
+    return bg.Model("y ~ a + b + c + d", bg.Chunks(path, rows=16_384), family="poisson").fit("irls", cov="HC0")
+
 model(sys.argv[1])
 before = peak = resident()
 done = threading.Event()
