@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,12 @@ def _reader(source: Any, rows: int | None) -> tuple[Callable[[Sequence[str]], It
     if isinstance(source, list | tuple):
         if not source:
             raise DataError("The list of chunks is empty.")
+        odd = next((t for t in source if not (callable(t) or isinstance(t, Mapping) or hasattr(t, "columns"))), None)
+        if odd is not None:
+            raise DataError(
+                "Expected a pandas, polars or pyarrow table, a dict of arrays, or a list of tables; "
+                f"got {type(source).__name__} of {type(odd).__name__}."
+            )
         return lambda columns: (partial(_held, table) for table in source), None
     raise DataError(
         f"Chunks of a {type(source).__name__} cannot be read. Expected a function that returns an iterator over "
