@@ -29,7 +29,7 @@ lint: .venv/.ready  ## style, docstrings, types
 	@test -n "$(PYTHON)" || { echo "No Python 3.12 or newer found. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "Building .venv with $(PYTHON)"
 	@"$(PYTHON)" -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
 	@touch $@
 
 lock: .venv/.ready  ## write the versions that are installed now as the new constraints
