@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.links import get_link
+from bayesglmm.names import has_correlation
 from bayesglmm.problem import Problem
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def theta_slices(problem: Problem) -> tuple[slice, ...]:
 def parameter_names(problem: Problem) -> list[str]:
     """Every name :func:`pack` expects."""
     names = list(problem.design.columns)
-    for block in problem.design.blocks:
+    for block, covariance in zip(problem.design.blocks, problem.covariance):
         names.append(f"{block.group}.sd")
-        if any(t.correlated and t.size > 1 for t in block.terms):
+        if has_correlation(covariance):
             names.append(f"{block.group}.corr")
     return names + [a.name for a in problem.auxiliaries]
 

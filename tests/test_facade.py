@@ -27,6 +27,19 @@ def test_loglik_at_the_estimate_is_the_fits_loglik(model):
         assert model.loglik(fit.params, method=method) == pytest.approx(fit.loglik, abs=1e-9)
 
 
+def test_independent_effects_have_no_correlation_to_give():
+    model = bg.Model(
+        "Reaction ~ Days + (1 + Days | Subject)",
+        frame("sleepstudy"),
+        priors="flat",
+        covariance={"Subject": "diagonal"},
+    )
+    params = model.fit("ml").params
+    assert "Subject.corr" not in params
+    with pytest.raises(bg.MethodError, match="unknown parameter"):
+        model.loglik({**params, "Subject.corr": 0.5})
+
+
 def test_params_survive_packing(slopes):
     params = slopes.params
     assert set(params) == {"Intercept", "Days", "Subject.sd", "Subject.corr", "sigma"}
