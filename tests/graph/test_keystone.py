@@ -139,12 +139,10 @@ def test_joint_density_every_family_and_form(family: Family, form: str) -> None:
 OTHER_LINKS = [(f, link) for f, link in PAIRS if link != f.links[0]]
 
 
-@pytest.mark.parametrize(
-    ("family", "link", "form"),
-    [(f, link, list(FORMS)[i % len(FORMS)]) for i, (f, link) in enumerate(OTHER_LINKS)],
-    ids=lambda v: getattr(v, "name", v),
-)
-def test_joint_density_every_link(family: Family, link: str, form: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("pair", OTHER_LINKS, ids=pair_id)
+def test_joint_density_every_link(pair: tuple[Family, str], form: str) -> None:
+    family, link = pair
     check_joint(crossed_problem(family, link, form), spread=spread_of(family, link))
 
 
