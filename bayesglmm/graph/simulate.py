@@ -23,28 +23,10 @@ def draw_family(
     weights: Floats | None,
     rng: np.random.Generator,
 ) -> Floats:
-    """One response per linear predictor.
+    """One response per linear predictor, shape (draws, n), by PyMC.
 
-    Parameters
-    ----------
-    family : Family
-        A family with a likelihood.
-    link : Link
-        Its link.
-    eta : ndarray, shape (draws, n)
-        Linear predictors.
-    psi : ndarray, shape (draws, n_aux), or (n_aux, draws, n)
-        Auxiliaries, unconstrained; one value per row where they have linear predictors.
-    trials : array_like or None
-        Binomial denominators.
-    weights : ndarray, shape (n,), or None
-        Prior weights; they act where they scale the dispersion.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray, shape (draws, n)
+    The arguments are those of :func:`bayesglmm.simulate.draw_rows`, which comes here for families whose distribution
+    NumPy does not have.
     """
     import pymc as pm
     import pytensor.tensor as pt

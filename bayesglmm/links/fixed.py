@@ -1,7 +1,5 @@
 """The links without a parameter."""
 
-# ruff: noqa: D103
-
 from __future__ import annotations
 
 import numpy as np
@@ -19,6 +17,7 @@ GUMBEL_END = 7.0
 
 
 def identity() -> Link:
+    """Return the link η = μ."""
     return Link(
         "identity",
         eta=lambda mu: np.array(mu, dtype=float),
@@ -32,6 +31,7 @@ def identity() -> Link:
 
 
 def log() -> Link:
+    """Return the link η = log μ."""
     return Link(
         "log",
         eta=np.log,
@@ -45,6 +45,8 @@ def log() -> Link:
 
 
 def logit() -> Link:
+    """Return the link η = log(μ / (1 − μ))."""
+
     def slope(eta: Floats) -> Floats:
         return special.expit(eta) * special.expit(-eta)
 
@@ -61,6 +63,8 @@ def logit() -> Link:
 
 
 def probit() -> Link:
+    """Return the link η = Φ⁻¹(μ)."""
+
     def density(eta: Floats) -> Floats:
         return np.exp(-0.5 * np.square(eta)) / SQRT2PI
 
@@ -83,6 +87,8 @@ def _gumbel(eta: Floats) -> tuple[Floats, Floats]:
 
 
 def cloglog() -> Link:
+    """Return the link η = log(−log(1 − μ))."""
+
     def curvature(eta: Floats) -> Floats:
         t, f = _gumbel(eta)
         return f * (1.0 - t)
@@ -104,6 +110,7 @@ def cloglog() -> Link:
 
 
 def loglog() -> Link:
+    """Return the link η = −log(−log μ)."""
     mirror = cloglog()
     third = mirror.third
     assert third is not None
@@ -120,6 +127,8 @@ def loglog() -> Link:
 
 
 def cauchit() -> Link:
+    """Return the link η = tan(π(μ − ½))."""
+
     def mean(eta: Floats) -> Floats:
         eta = np.asarray(eta, dtype=float)
         # arctan2(1, −η) is the angle whose cotangent is −η: small, not a difference, far to the left.
