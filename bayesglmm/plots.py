@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesglmm.fit import Fit
+    from bayesglmm.fit.checking import Checking
 
 INK, GREY, PALE = "#22262b", "#6b7480", "#e6e9ed"
 BLUE = "#2b6c8f"
@@ -91,7 +91,7 @@ def _taken(collection: Any) -> Figure:
     return figure
 
 
-def parameter_tree(fit: Fit) -> Any:
+def parameter_tree(fit: Checking) -> Any:
     """DataTree whose posterior holds one variable per parameter, under the names the tables use.
 
     Raises
@@ -111,7 +111,7 @@ def parameter_tree(fit: Fit) -> Any:
     return from_dict({"posterior": {names.safe(k): m.draws for k, m in found.items() if m.draws is not None}})
 
 
-def _source(fit: Fit, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
+def _source(fit: Checking, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     """What to plot from: one variable per parameter, or variables of ``fit.idata``."""
     tree = parameter_tree(fit)
     if var_names is None:
@@ -121,7 +121,7 @@ def _source(fit: Fit, var_names: Sequence[str] | None) -> tuple[Any, dict[str, A
     return tree if all(v in known for v in chosen) else fit.idata, {"var_names": chosen}
 
 
-def _panels(plot: Callable[..., Any], fit: Fit, var_names: Sequence[str] | None, **options: Any) -> Figure:
+def _panels(plot: Callable[..., Any], fit: Checking, var_names: Sequence[str] | None, **options: Any) -> Figure:
     """An ArviZ plot with one panel per variable, three in a row."""
     tree, chosen = _source(fit, var_names)
     count = len(chosen.get("var_names", tree["posterior"].data_vars))
@@ -132,7 +132,7 @@ def _panels(plot: Callable[..., Any], fit: Fit, var_names: Sequence[str] | None,
         return _taken(plot(tree, **chosen, **options))
 
 
-def plot_forest(fit: Fit) -> Figure:
+def plot_forest(fit: Checking) -> Figure:
     """Draw every parameter's estimate with its 95 % interval, from the fit's own tables.
 
     Parameters
@@ -166,7 +166,7 @@ def bare_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _intervals(fit: Fit) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+def _intervals(fit: Checking) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     fixed = fit.fixed
     labels = [str(v) for v in fixed.index]
     columns = [fixed[c].to_numpy(dtype=float) for c in ("estimate", "ci_low", "ci_high")]
@@ -177,7 +177,7 @@ def _intervals(fit: Fit) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]
     return labels, estimates, lows, highs
 
 
-def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
+def plot_dist(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     """Draw marginal posterior densities (ArviZ ``plot_dist``).
 
     Parameters
@@ -196,7 +196,7 @@ def plot_dist(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_dist, fit, var_names, ci_prob=0.95)
 
 
-def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
+def plot_trace(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     """Draw the chains' traces (ArviZ ``plot_trace``).
 
     Parameters
@@ -215,7 +215,7 @@ def plot_trace(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_trace, fit, var_names, visuals={"trace": {"width": 0.4, "alpha": 0.8}})
 
 
-def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
+def plot_rank(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     """Draw each chain's rank distribution (ArviZ ``plot_rank``): chains that agree stay inside the band.
 
     Parameters
@@ -239,7 +239,7 @@ def plot_rank(fit: Fit, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_rank, fit, var_names, method="envelope", thin=True)
 
 
-def ppc_kind(fit: Fit) -> str:
+def ppc_kind(fit: Checking) -> str:
     """Which check suits the response: ``"calibration"`` (binary), ``"rootogram"`` (counts) or ``"distribution"``."""
     y = fit.model.problem.response.y
     if not fit.model.family.support.integer or y.max() > ROOTOGRAM_LIMIT:
@@ -247,7 +247,7 @@ def ppc_kind(fit: Fit) -> str:
     return "calibration" if np.isin(y, (0.0, 1.0)).all() else "rootogram"
 
 
-def plot_ppc(fit: Fit, draws: int = 200, seed: int | None = None) -> Figure:
+def plot_ppc(fit: Checking, draws: int = 200, seed: int | None = None) -> Figure:
     """Posterior predictive check: the observed response against responses replicated from the fit.
 
     Calibration for a binary response (ArviZ ``plot_ppc_pava``), a rootogram for counts (``plot_ppc_rootogram``),
@@ -285,7 +285,7 @@ def plot_ppc(fit: Fit, draws: int = 200, seed: int | None = None) -> Figure:
         return _taken(kinds[ppc_kind(fit)](tree, figure_kwargs={"figsize": (6.0, 3.4)}))
 
 
-def predictive_tree(fit: Fit, draws: int = 200, seed: int | None = None) -> Any:
+def predictive_tree(fit: Checking, draws: int = 200, seed: int | None = None) -> Any:
     """DataTree with ``observed_data`` and ``posterior_predictive`` for ArviZ's checks."""
     from arviz_base import from_dict
 

@@ -1,0 +1,144 @@
+"""What a fit found: tables, criteria and status, read off its result."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesglmm import tables
+from bayesglmm.diagnose import residuals
+from bayesglmm.errors import MethodError
+from bayesglmm.inference import criteria
+from bayesglmm.parameters import Parameters, unpack
+
+if TYPE_CHECKING:
+    from bayesglmm.model import Model
+    from bayesglmm.result import Result, Status
+
+
+class Found:
+    """Labels on a result; the base of :class:`~bayesglmm.Fit`, which says what its parameters are."""
+
+    model: Model
+    result: Result
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.result.method
+
+    @property
+    def estimand(self) -> str:
+        """What the coefficients mean: ``"conditional"``, ``"marginal"`` or ``"joint-mode"``."""
+        return self.result.estimand
+
+    @property
+    def status(self) -> Status:
+        """Whether and how it converged, and how far to trust it."""
+        return self.result.status
+
+    @cached_property
+    def fixed(self) -> pd.DataFrame:
+        """One row per coefficient: estimate, se, 95 % interval and, without a posterior, a Wald test."""
+        return tables.fixed_table(self.model.problem, self.result)
+
+    @cached_property
+    def varcomp(self) -> pd.DataFrame:
+        """Standard deviations and correlations of the random effects."""
+        if not self.model.design.blocks:
+            return pd.DataFrame(columns=["group", "term", "sd", "se", "ci_low", "ci_high", "corr_with", "corr"])
+        return tables.varcomp_table(self.model.problem, self.result)
+
+    @cached_property
+    def auxiliary(self) -> pd.DataFrame:
+        """Auxiliaries of the likelihood (σ, θ, ``zi``), or the coefficients of their own linear predictors."""
+        return tables.auxiliary_table(self.model.problem, self.result)
+
+    @cached_property
+    def random(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes or posterior means of the random effects, with their sds."""
+        return tables.random_tables(self.model.problem, self.result)
+
+    @property
+    def cov(self) -> pd.DataFrame:
+        """Covariance matrix of the coefficients."""
+        names = list(self.model.design.columns)
+        return pd.DataFrame(self.result.cov_beta, index=names, columns=names)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every estimated parameter by name, as :meth:`Model.loglik` takes them."""
+        point = Parameters(self.result.beta, self.result.theta, self.result.psi)
+        return unpack(self.model.problem, point)
+
+    @property
+    def dispersion(self) -> float | None:
+        """The scale φ, or the family's shape parameter; None where there is neither."""
+        return tables.dispersion(self.model.problem, self.result)
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows used."""
+        return self.model.design.nobs
+
+    @property
+    def df_resid(self) -> float:
+        """Residual degrees of freedom, rows minus estimable coefficients."""
+        return float(self.nobs - len(self.result.beta))
+
+    @property
+    def loglik(self) -> float:
+        """Maximised (marginal) log-likelihood with all constants.
+
+        Raises
+        ------
+        MethodError
+            For a quasi-likelihood fit, which has none.
+        """
+        if self.result.loglik is None:
+            raise MethodError(
+                f"this {self.method} fit of {self.model.family.name} has no likelihood, only a quasi-likelihood: see "
+                "fit.quasi_loglik, fit.qic and fit.qaic(parent). A family with a density has one by 'laplace' or 'agq'."
+            )
+        return self.result.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, −2 loglik + 2 × number of estimated parameters."""
+        return -2.0 * self.loglik + 2.0 * self.result.df_model
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, −2 loglik + log(rows) × number of estimated parameters."""
+        return -2.0 * self.loglik + np.log(self.nobs) * self.result.df_model
+
+    @property
+    def aicc(self) -> float:
+        """AIC with the correction for small samples."""
+        return criteria.aicc(self.model.problem, self.result)
+
+    @property
+    def deviance(self) -> float:
+        """Sum of w_i d_i at the fitted means (random effects at their modes where there are any)."""
+        return residuals.deviance(self.model.problem, self.result)
+
+    @property
+    def quasi_loglik(self) -> float:
+        """Quasi-likelihood −deviance / (2φ)."""
+        return criteria.quasi_loglik(self.model.problem, self.result)
+
+    @property
+    def qic(self) -> float:
+        """Quasi-likelihood under the independence model criterion, of a fit by ``irls`` or ``gee``."""
+        return criteria.qic(self.model.problem, self.result)
+
+    @cached_property
+    def idata(self) -> Any:
+        """ArviZ DataTree: ``posterior`` where the method gives a distribution, ``observed_data``, ``fit``."""
+        from bayesglmm.idata import to_datatree
+        from bayesglmm.posterior import with_draws
+
+        return to_datatree(self.model.problem, with_draws(self.model.problem, self.result))

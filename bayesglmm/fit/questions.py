@@ -1,0 +1,107 @@
+"""What one asks of a fit's parameters: intervals, tests, regions, estimability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesglmm.fit.found import Found
+from bayesglmm.inference import contrasts, criteria, estimability
+
+if TYPE_CHECKING:
+    from bayesglmm.fit import Fit
+
+
+class Questions(Found):
+    """Inference on the parameters of a fit; a base of :class:`~bayesglmm.Fit`."""
+
+    def confint(self, method: str = "wald", level: float = 0.95, **options: Any) -> pd.DataFrame:
+        """Confidence intervals of the coefficients, ``"wald"`` or ``"profile"``."""
+        from bayesglmm.inference.intervals import confint
+
+        return confint(self.model.problem, self.result, method, level, **options)
+
+    def quadrature_path(self, nodes: Any = None) -> pd.DataFrame:
+        """Log-likelihood and estimates as the number of quadrature nodes grows; 1, 3, 5, 9, ... when left out."""
+        from bayesglmm.inference.quadrature_path import quadrature_path
+
+        return quadrature_path(self.model.problem, self.result, nodes)
+
+    def test(self, hypothesis: Any, **options: Any) -> Any:
+        """Wald test of linear hypotheses: ``"a = b"``, a list of them, or a matrix."""
+        return contrasts.wald_test(self.model.problem, self.result, hypothesis, **options)
+
+    def wald_ellipsoid(self, parameters: Any = None, *, level: float = 0.95) -> contrasts.Ellipsoid:
+        """Simultaneous confidence region of coefficients or contrasts; of all coefficients when left out.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> fit = bg.Model("y ~ x", data, family="poisson").fit("irls")
+        >>> fit.wald_ellipsoid().contains([1.0, 0.2]), fit.wald_ellipsoid().contains([0.0, 1.0])
+        (True, False)
+        """
+        return contrasts.wald_ellipsoid(self.model.problem, self.result, parameters, level=level)
+
+    def estimable(self, functions: Any) -> np.ndarray:
+        """Whether linear functions of the coefficients are estimable, aliased columns included.
+
+        Parameters
+        ----------
+        functions : str, list of str, or array_like
+            Expressions in names of columns, or a matrix over ``columns + aliased``.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd, warnings
+        >>> data = pd.DataFrame({"y": [2.0, 3, 1, 5], "a": [0.0, 1, 2, 4], "twice": [0.0, 2, 4, 8]})
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     fit = bg.Model("y ~ a + twice", data).fit("irls")
+        >>> fit.estimable(["a + 2*twice", "twice"]).tolist()
+        [True, False]
+        """
+        return estimability.estimable(self.model.problem, functions)
+
+    def optimality(self) -> pd.Series:
+        """A-, D- and E-optimality of the design, its rows weighted by the working weights of the fit."""
+        return estimability.optimality(self.model.problem, self.result)
+
+    def score_test(self, larger: Any, **options: Any) -> Any:
+        """Score test of this fit against a larger model that need not be fitted.
+
+        Parameters
+        ----------
+        larger : Model or str
+            A :class:`Model` of the same response with more columns; or one more random term, ``"(1 | g)"``: is its
+            variance zero?
+        **options
+            For fits by ``gee``: ``small_sample=True``.
+        """
+        if isinstance(larger, str):
+            from bayesglmm.inference.variance_score import score_test_variance
+
+            return score_test_variance(self, larger, **options)
+        from bayesglmm.inference.score import score_test
+
+        return score_test((self.model.problem, self.result), larger.problem, **options)
+
+    def qaic(self, parent: Fit) -> float:
+        """Quasi-AIC, with the scale of a stated parent model.
+
+        Parameters
+        ----------
+        parent : Fit
+            The largest model under consideration, of the same rows: its Pearson χ²/df is used for every candidate.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 0, 1, 9, 0, 6], "x": [0.0, 1, 2, 0, 1, 2], "z": [1.0, 1, 1, 0, 0, 0]})
+        >>> full, small = (bg.Model(f, data, family="poisson").fit("irls") for f in ("y ~ x + z", "y ~ z"))
+        >>> small.qaic(parent=full) < full.qaic(parent=full)
+        True
+        """
+        return criteria.qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
