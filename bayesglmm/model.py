@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bayesglmm.covariance import bind_covariance
+from bayesglmm.definition import Definition
 from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values
 from bayesglmm.design.auxiliary import auxiliary_formulas
 from bayesglmm.errors import (
@@ -132,17 +133,38 @@ class Model:
             _check_identified(self.problem)
         self.formula = formula
         self.data = data
+        #: The arguments, from which the model can be made again.
+        self.definition = Definition(
+            formula,
+            family,
+            link,
+            priors,
+            covariance,
+            **given,
+            dispersion=dispersion,
+            zi=zi,
+            about=dict(about or {}),
+            defaults={m: dict(own) for m, own in (defaults or {}).items()},
+        )
         #: Weights, offset and exposure in words, for summaries and reports.
         self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
         self.inputs |= {k: v for k, v in (("dispersion", dispersion), ("zi", zi)) if v is not None}
-        self.about: dict[str, Any] = dict(about or {})
-        self.defaults: dict[str, dict[str, Any]] = {m: dict(own) for m, own in (defaults or {}).items()}
 
     def __repr__(self) -> str:
         design = self.problem.design
         levels = [f"{len(b.levels)} levels of {b.group}" for b in design.blocks]
         facts = ", ".join([f"{design.nobs} rows", *levels])
         return f"Model({self.formula!r}, family={self.family.name!r}, link={self.link.name!r}, {facts})"
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Title, source and the like, shown in reports."""
+        return self.definition.about
+
+    @property
+    def defaults(self) -> Mapping[str, Mapping[str, Any]]:
+        """Method → options it is fitted with unless :meth:`fit` says otherwise."""
+        return self.definition.defaults
 
     @property
     def family(self) -> Family:
