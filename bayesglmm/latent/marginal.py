@@ -18,7 +18,7 @@ from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.restart import search
 from bayesglmm.latent.start import starting_point
-from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.latent.target import Coordinates, Target, make_target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import likelihood_scale
 from bayesglmm.result import Result, Status
@@ -113,17 +113,8 @@ def fit_marginal(
     _require_likelihood(problem)
     begin = time.perf_counter()
     with one_thread():
-        objective = make_objective(problem, nodes, kernel)
-        coordinates = Coordinates(
-            problem.design.X.shape[1],
-            objective.kernel.n_aux,
-            problem.covariance,
-            problem.priors is not None,
-            problem.aux_units,
-        )
-        links = tuple(a.link for a in problem.auxiliaries)
-        target = Target(objective, coordinates, problem.priors, links)
-        optimum = search(target, starting_point(problem, objective, coordinates))
+        target = make_target(problem, nodes, kernel)
+        optimum = search(target, starting_point(problem, target.objective, target.coordinates))
         drawn = draw(target, optimum, draws, seed, resolve) if draws else None
     return _result(problem, target, optimum, drawn, time.perf_counter() - begin, {"nodes": nodes, "seed": seed})
 

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.draws import draw
-from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
 from bayesglmm.latent.structure import analyse
-from bayesglmm.latent.target import Coordinates, Target
+from bayesglmm.latent.target import make_target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
@@ -36,12 +35,8 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
     """
     nodes, kernel = result.options.get("nodes", 1), result.options.get("kernel", "auto")
     with one_thread():
-        objective = make_objective(problem, nodes, kernel)
-        n_aux = objective.kernel.n_aux
-        coordinates = Coordinates(
-            problem.design.X.shape[1], n_aux, problem.covariance, problem.priors is not None, problem.aux_units
-        )
-        target = Target(objective, coordinates, problem.priors, tuple(a.link for a in problem.auxiliaries))
+        target = make_target(problem, nodes, kernel)
+        coordinates = target.coordinates
         point = target.at(coordinates.join(result.beta, result.theta, result.psi))
         assert result.cov_joint is not None
         slope = coordinates.slope(result.theta)

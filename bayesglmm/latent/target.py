@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode, Warm
     from bayesglmm.latent.objective import Evaluation, Objective
     from bayesglmm.priors import PriorSet
+    from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
 
@@ -161,3 +162,30 @@ class Target:
             jacobian, slope = self.coordinates.log_jacobian(theta)
         gradient[self.coordinates.theta] += slope
         return value + jacobian, gradient
+
+
+def make_target(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Target:
+    """The target of a problem: rows sorted, structure analysed, kernel bound.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    nodes : int
+        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    kernel : {"auto", "graph"}
+        Closed forms where there are some, or the PyMC graph.
+
+    Raises
+    ------
+    MethodError
+        Nodes that do not go with the model.
+    """
+    from bayesglmm.latent.objective import make_objective
+
+    objective = make_objective(problem, nodes, kernel)
+    has_priors = problem.priors is not None
+    coordinates = Coordinates(
+        problem.design.X.shape[1], objective.kernel.n_aux, problem.covariance, has_priors, problem.aux_units
+    )
+    return Target(objective, coordinates, problem.priors, tuple(a.link for a in problem.auxiliaries))
