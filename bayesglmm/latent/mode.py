@@ -115,10 +115,25 @@ class Inner:
         value = float(d.value.sum() - 0.5 * (u @ pull))
         return Point(u, eta, d, self.loadings.collect(d.d1) - pull, value)
 
+    @property
+    def origin(self) -> Floats:
+        """Where to start when there is nothing better."""
+        return np.zeros(self.loadings.structure.m)
+
+    def observed(self, point: Point) -> Factor:
+        """Factor of the observed information.
+
+        Raises
+        ------
+        NotPositiveDefiniteError
+            Where it is not positive definite.
+        """
+        return self.loadings.factorize(-point.derivatives.d2)
+
     def factor(self, point: Point) -> tuple[Factor, bool]:
         """Factor for a Newton step, and whether it is the observed information (else the expected one)."""
         try:
-            return self.loadings.factorize(-point.derivatives.d2), True
+            return self.observed(point), True
         except NotPositiveDefiniteError:
             weights = self.kernel.expected_weight(point.eta, self.psi)
             return self.loadings.factorize(np.maximum(weights, 0.0)), False
@@ -148,11 +163,14 @@ def find_mode(
     Mode
         With `found` False, and a message, when no strict maximum was reached.
     """
-    inner = Inner(loadings, kernel, fixed, psi)
-    zero = np.zeros(loadings.structure.m)
-    point = inner.at(zero if start is None else start.u)
+    return climb(Inner(loadings, kernel, fixed, psi), start)
+
+
+def climb(inner: Inner, start: Warm | Mode | None = None) -> Mode:
+    """Maximise h over its unknowns; see :func:`find_mode`."""
+    point = inner.at(inner.origin if start is None else start.u)
     if not _usable(point) and start is not None:
-        point, start = inner.at(zero), None
+        point, start = inner.at(inner.origin), None
     if not _usable(point):
         return _failed(point, 0, "the log-density is not finite at zero random effects")
     try:
@@ -219,7 +237,7 @@ def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: in
 def _finish(inner: Inner, point: Point, factor: Factor, iterations: int) -> Mode:
     decrement = _decrement(point, factor.solve(point.gradient))
     try:
-        final = inner.loadings.factorize(-point.derivatives.d2)
+        final = inner.observed(point)
     except NotPositiveDefiniteError:
         return _failed(point, iterations, "the observed information is not positive definite at the mode")
     return _mode(point, final, decrement, iterations)
