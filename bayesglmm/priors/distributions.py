@@ -55,6 +55,9 @@ class Distribution:
         Ends of the support; a str names the parameter that holds the end.
     proper : bool
         Whether it integrates to one (False for the flat ones).
+    bend : callable or None
+        (x, *parameters) → second and third derivative of the log-density, for the smooth ones on the whole line: what
+        a Gaussian approximation of a coefficient needs.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Distribution:
     low: float | str = -np.inf
     high: float | str = np.inf
     proper: bool = True
+    bend: Callable[..., tuple[Any, Any]] | None = None
 
     def support(self, params: Mapping[str, float]) -> tuple[float, float]:
         """Ends of the support under the given parameters."""
@@ -100,6 +104,28 @@ def _logistic(x: Floats, mu: Floats, s: Floats) -> tuple[Floats, Floats]:
 
 def _flat(x: Floats) -> tuple[Floats, Floats]:
     return np.zeros_like(x), np.zeros_like(x)
+
+
+def _bend_normal(x: Floats, mu: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+    flat = np.zeros_like(x - mu)
+    return flat - 1.0 / np.square(sigma), flat
+
+
+def _bend_student_t(x: Floats, nu: Floats, mu: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+    z = (x - mu) / sigma
+    spread = nu + z * z
+    second = -(nu + 1.0) * (nu - z * z) / np.square(sigma * spread)
+    return second, (nu + 1.0) * z * (6.0 * nu - 2.0 * z * z) / (sigma * spread) ** 3
+
+
+def _bend_cauchy(x: Floats, alpha: Floats, beta: Floats) -> tuple[Floats, Floats]:
+    return _bend_student_t(x, np.ones_like(beta), alpha, beta)
+
+
+def _bend_logistic(x: Floats, mu: Floats, s: Floats) -> tuple[Floats, Floats]:
+    t = np.tanh(0.5 * (x - mu) / s)
+    second = -0.5 * (1.0 - t * t) / np.square(s)
+    return second, -second * t / s
 
 
 # --- on the positive half-line -------------------------------------------------------------------------------
@@ -176,8 +202,9 @@ def _row(
     low: float | str = -np.inf,
     high: float | str = np.inf,
     proper: bool = True,
+    bend: Callable[..., tuple[Any, Any]] | None = None,
 ) -> Distribution:
-    return Distribution(name, parameters, density, low, high, proper)
+    return Distribution(name, parameters, density, low, high, proper, bend)
 
 
 def _positive(name: str, default: float | None = None) -> Parameter:
@@ -187,12 +214,12 @@ def _positive(name: str, default: float | None = None) -> Parameter:
 DISTRIBUTIONS: dict[str, Distribution] = {
     d.name: d
     for d in (
-        _row("Normal", _normal, _MU, _SIGMA),
-        _row("StudentT", _student_t, _positive("nu"), _MU, _SIGMA),
-        _row("Cauchy", _cauchy, Parameter("alpha"), _positive("beta")),
+        _row("Normal", _normal, _MU, _SIGMA, bend=_bend_normal),
+        _row("StudentT", _student_t, _positive("nu"), _MU, _SIGMA, bend=_bend_student_t),
+        _row("Cauchy", _cauchy, Parameter("alpha"), _positive("beta"), bend=_bend_cauchy),
         _row("Laplace", _laplace, Parameter("mu"), _positive("b")),
-        _row("Logistic", _logistic, _MU, _positive("s", 1.0)),
-        _row("Flat", _flat, proper=False),
+        _row("Logistic", _logistic, _MU, _positive("s", 1.0), bend=_bend_logistic),
+        _row("Flat", _flat, proper=False, bend=_flat),
         _row("HalfNormal", _half(_normal, 0), _SIGMA, low=0.0),
         _row("HalfStudentT", _half(_student_t, 1), _positive("nu"), _SIGMA, low=0.0),
         _row("HalfCauchy", _half(_cauchy, 0), _positive("beta"), low=0.0),

@@ -204,6 +204,25 @@ def evaluate(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
     return value, slope
 
 
+def evaluate_bend(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
+    """Second and third derivatives of the log-densities of coefficients `x`, one entry each.
+
+    Raises
+    ------
+    SpecError
+        For a distribution whose log-density is not smooth.
+    """
+    second, third = np.zeros(len(x)), np.zeros(len(x))
+    for part in parts:
+        if part.row.bend is None:
+            raise SpecError(
+                f"the log-density of a {part.row.name} prior of a coefficient has no curvature to build a Gaussian "
+                "approximation on: use Normal, StudentT, Cauchy or Logistic, or another method."
+            )
+        second[part.index], third[part.index] = part.row.bend(x[part.index], *part.params)
+    return second, third
+
+
 def batch_density(priors: Sequence[Prior], x: Floats) -> tuple[Floats, Floats]:
     """Log-densities and derivatives of the entries of `x`, one prior each."""
     return evaluate(batches(priors), x)
