@@ -168,6 +168,10 @@ class Factor:
         parts = [x[layouts[p.factor].start : layouts[p.factor].stop] for p in self.plan.parts]
         return lead, np.concatenate(parts) if parts else np.empty((0, *x.shape[1:]))
 
+    def joined(self, lead: Floats, tail: Floats) -> Floats:
+        """One value per unknown, shape (m,), of values per leading unknown, (q, levels), and per remaining one."""
+        return self._join(lead, tail, (self.plan.structure.m,))
+
     def _join(self, lead: Floats, tail: Floats, shape: tuple[int, ...]) -> Floats:
         layouts = self.plan.structure.layouts
         out = np.empty(shape)

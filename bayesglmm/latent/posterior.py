@@ -10,7 +10,7 @@ from bayesglmm.latent.draws import draw
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
 from bayesglmm.latent.structure import analyse
-from bayesglmm.latent.target import make_target
+from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
@@ -33,17 +33,27 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
     seed : int, optional
         Of the generator.
     """
-    nodes, kernel = result.options.get("nodes", 1), result.options.get("kernel", "auto")
     with one_thread():
-        target = make_target(problem, nodes, kernel)
-        coordinates = target.coordinates
-        point = target.at(coordinates.join(result.beta, result.theta, result.psi))
-        assert result.cov_joint is not None
-        slope = coordinates.slope(result.theta)
-        spread = np.sqrt(np.diag(result.cov_joint)) / np.abs(slope)
-        bent = curvature(target, point, np.where(np.isfinite(spread) & (spread > 0), spread, 1.0))
-        optimum = Optimum(point, bent, 0.0, True, "", 0, 0)
+        target, optimum = found_optimum(problem, result)
         return draw(target, optimum, count, seed, None)
+
+
+def found_optimum(problem: Problem, result: Result) -> tuple[Target, Optimum]:
+    """The target a fit maximised, and its maximum with the curvature there, from the fit's own numbers.
+
+    Parameters
+    ----------
+    problem, result
+        The model, and its fit by ``"laplace"`` or ``"agq"``.
+    """
+    target = make_target(problem, result.options.get("nodes", 1), result.options.get("kernel", "auto"))
+    coordinates = target.coordinates
+    point = target.at(coordinates.join(result.beta, result.theta, result.psi))
+    assert result.cov_joint is not None
+    slope = coordinates.slope(result.theta)
+    spread = np.sqrt(np.diag(result.cov_joint)) / np.abs(slope)
+    bent = curvature(target, point, np.where(np.isfinite(spread) & (spread > 0), spread, 1.0))
+    return target, Optimum(point, bent, 0.0, True, "", 0, 0)
 
 
 def working_draws(problem: Problem, result: Result, count: int, seed: int | None = None) -> Draws:
