@@ -44,7 +44,7 @@ def draw(target: Target, optimum: Optimum, count: int, seed: int | None, resolve
     x, log_q = _parameters(optimum, count, rng)
     resolve = _is_cheap(target, optimum, count) if resolve is None else resolve
     u, log_p = (_solved if resolve else _moved)(target, optimum, x, rng)
-    return _pack(target, x, u, {"log_q": log_q} | ({"log_p": log_p} if resolve else {}))
+    return pack_draws(target, x, u, {"log_q": log_q} | ({"log_p": log_p} if resolve else {}))
 
 
 def _parameters(optimum: Optimum, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -92,7 +92,8 @@ def _solved(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generato
     return u, log_p
 
 
-def _pack(target: Target, x: Floats, u: Floats, stats: dict[str, Floats]) -> Draws:
+def pack_draws(target: Target, x: Floats, u: Floats, stats: dict[str, Floats]) -> Draws:
+    """Vectors of the target and their standardised effects, shape (draws, d) and (draws, m), as draws of one chain."""
     objective, coordinates = target.objective, target.coordinates
     points = [coordinates.split(row) for row in x]
     effects = [objective.structure.effects(objective.lambdas(theta), own) for (_, theta, _), own in zip(points, u)]
