@@ -244,9 +244,9 @@ class Model:
             warnings.warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning, stacklevel=2)
         if status.boundary:
             warnings.warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning, stacklevel=2)
-        return Fit(self._marginal() if chosen.random == "none or one" else self, result)
+        return Fit(self.marginal() if chosen.random == "none or one" else self, result)
 
-    def _marginal(self) -> Model:
+    def marginal(self) -> Model:
         """The same model without random effects: to a marginal method their term only named the clusters."""
         if not self.design.blocks:
             return self

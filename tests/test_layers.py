@@ -47,6 +47,7 @@ LEVEL = {room: k for k, rooms in enumerate(ORDER) for room in rooms}
 # Calls into the room that serves a request, made when it is asked for and not before.
 DEFERRED = {
     ("problem", "graph"): "a family without a closed form takes its kernel from the PyMC graph",
+    ("fit", "storage"): "a fit is written to a file when asked to",
     ("comparison", "report"): "a comparison writes its own report when asked to",
 }
 
