@@ -20,6 +20,8 @@ _HOME = {
     "Family": "bayesglmm.families.base",
     "Prior": "bayesglmm.priors",
     "Known": "bayesglmm.covariance",
+    "pedigree": "bayesglmm.covariance",
+    "load_fit": "bayesglmm.storage",
     "load_model": "bayesglmm.spec",
     "compare": "bayesglmm.comparison",
     "WorkingCorrelation": "bayesglmm.scores.correlation",
@@ -63,13 +65,15 @@ __all__ = [
     "bootstrap",
     "compare",
     "families",
+    "load_fit",
     "load_model",
+    "pedigree",
 ]
 
 if TYPE_CHECKING:
     from bayesglmm import families
     from bayesglmm.comparison import compare
-    from bayesglmm.covariance import Known
+    from bayesglmm.covariance import Known, pedigree
     from bayesglmm.design.chunks import Chunks
     from bayesglmm.errors import (
         BayesGLMMError,
@@ -93,6 +97,7 @@ if TYPE_CHECKING:
     from bayesglmm.priors import Prior
     from bayesglmm.scores.correlation import WorkingCorrelation
     from bayesglmm.spec import load_model
+    from bayesglmm.storage import load_fit
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bayesglmm.comparison import verdict as words
 from bayesglmm.comparison.population import is_population_method, population_table
-from bayesglmm.comparison.run import Outcome, Progress, check_request, run_methods, seeded
+from bayesglmm.comparison.run import Outcome, Progress, check_request, made_before, run_methods, seeded
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
 from bayesglmm.marginals import Marginal, marginals
@@ -163,9 +163,10 @@ class Comparison:
 
 def compare(
     model: Model,
-    methods: Sequence[str],
+    methods: Sequence[str] = (),
     reference: str = "mcmc",
     *,
+    fits: Sequence[Fit] = (),
     seed: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
@@ -179,6 +180,8 @@ def compare(
         What is believed.
     methods : sequence of str
         Names of methods.
+    fits : sequence of Fit
+        Fits of this model that were made before (and perhaps saved and loaded): they stand for their methods.
     reference : str
         The method to measure against; added when it is not among `methods`.
     seed : int, optional
@@ -199,7 +202,7 @@ def compare(
     Raises
     ------
     MethodError
-        An unknown method, or options for a method that is not run.
+        An unknown method, options for a method that is not run, or a fit of another model.
 
     Examples
     --------
@@ -210,8 +213,11 @@ def compare(
     >>> cmp.verdict["method"].tolist()
     ['pql', 'laplace', 'agq']
     """
-    order = check_request(methods, reference, options or {})
-    outcomes = run_methods(model, order, seeded(order, options or {}, seed), progress=progress, executor=executor)
+    made = made_before(model, fits)
+    order = check_request(list(methods) or list(made), reference, options or {}, made)
+    own = seeded([m for m in order if m not in made], options or {}, seed)
+    ran = run_methods(model, list(own), own, progress=progress, executor=executor)
+    outcomes = {m: made[m] if m in made else ran[m] for m in order}
     found = {m: marginals(o.fit.model.problem, o.fit.result) for m, o in outcomes.items() if o.fit is not None}
     judge = not _objections(outcomes[reference])
     estimands = {m: o.fit.estimand for m, o in outcomes.items() if o.fit is not None}

@@ -69,8 +69,32 @@ class Event:
 Progress = Callable[[Event], None]
 
 
-def check_request(methods: Sequence[str], reference: str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Methods to run, in order, the reference among them.
+def made_before(model: Model, fits: Sequence[Fit]) -> dict[str, Outcome]:
+    """Outcomes of fits that are there already, by method.
+
+    Raises
+    ------
+    MethodError
+        A fit of another model or other rows, or two by one method.
+    """
+    made: dict[str, Outcome] = {}
+    for fit in fits:
+        mine, theirs = ((m.formula, m.family.name, m.link.name, m.design.nobs) for m in (model, fit.model))
+        if mine != theirs:
+            raise MethodError(f"the fit by {fit.method!r} is of another model: {fit.model!r}; compared is {model!r}.")
+        if fit.method in made:
+            raise MethodError(f"there are two fits by {fit.method!r}; give one of each method.")
+        made[fit.method] = Outcome(fit.method, fit, fit.status.seconds)
+    return made
+
+
+def check_request(
+    methods: Sequence[str],
+    reference: str,
+    options: Mapping[str, Mapping[str, Any]],
+    made: Mapping[str, Outcome] | None = None,
+) -> list[str]:
+    """Methods to compare, in order, the reference and those whose fits are there already among them.
 
     Raises
     ------
@@ -79,13 +103,14 @@ def check_request(methods: Sequence[str], reference: str, options: Mapping[str, 
     """
     if isinstance(methods, str):
         raise MethodError(f"methods is the text {methods!r}; give a list of method names, e.g. ['laplace', 'mcmc'].")
-    order = list(dict.fromkeys(methods))
+    order = list(dict.fromkeys([*methods, *(made or ())]))
     if not order:
         raise MethodError("no methods given to compare; name at least one, e.g. methods=['laplace'].")
     if reference not in order:
         order.append(reference)
     for name in order:
-        get_method(name)
+        if name not in (made or ()):
+            get_method(name)
     for name in options:
         if name not in order:
             raise MethodError(f"options are given for {name!r}, which is not among the methods: {', '.join(order)}.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import FamilyError
 from bayesglmm.families.base import Auxiliary, Family, Support, unknown_moments
+from bayesglmm.families.registry import FAMILIES
 from bayesglmm.links import get_link
 
 Floats = NDArray[np.float64]
@@ -22,6 +23,8 @@ def family_from_builder(
     """See :meth:`Family.from_pymc`."""
     if not name.isidentifier():
         raise FamilyError(f"a family's name is a word (letters, digits, underscores), and {name!r} is not.")
+    if name in FAMILIES:
+        raise FamilyError(f"{name!r} is a family of the package: give yours a name of its own.")
     inverse = get_link(link)
     names = _parameters(builder)
     extra = sorted(set(links) - set(names))

@@ -15,6 +15,8 @@ from bayesglmm.inference import criteria
 from bayesglmm.parameters import Parameters, unpack
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bayesglmm.model import Model
     from bayesglmm.result import Result, Status
 
@@ -142,3 +144,37 @@ class Found:
         from bayesglmm.posterior import with_draws
 
         return to_datatree(self.model.problem, with_draws(self.model.problem, self.result))
+
+    def save(self, path: Any) -> Path:
+        """Write the fit to one file: netCDF with a JSON manifest, no pickle; :func:`bayesglmm.load_fit` reads it.
+
+        The columns in use are in the file, so that everything works in a fresh process and without the data. A family
+        or link made of functions is kept by name and must be brought along again, and so must rows in chunks.
+
+        Parameters
+        ----------
+        path : str or path
+            Usually ending in ``.nc``; replaced in one step when it is there.
+
+        Returns
+        -------
+        Path
+            Where it was written.
+
+        Raises
+        ------
+        SpecError
+            When it cannot be written.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd, tempfile, pathlib
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> fit = bg.Model("y ~ x", data, family="poisson").fit("irls")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fit.save(pathlib.Path(folder) / "fit.nc").name
+        'fit.nc'
+        """
+        from bayesglmm.storage import save_fit
+
+        return save_fit(self, path)
