@@ -105,3 +105,62 @@ class Questions(Found):
         True
         """
         return criteria.qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
+
+    def emmeans(self, factors: Any, **options: Any) -> pd.DataFrame:
+        """Estimated marginal means of factors: averages of the linear predictor over a grid of all factors' levels.
+
+        Parameters
+        ----------
+        factors : str or list of str
+            Columns whose levels get a mean each: ``"a"``, ``["a", "b"]``.
+        **options
+            ``by=`` columns within whose levels they stand; ``at={"x": [0, 1]}`` values to take; ``type="linear"`` or
+            ``"mean"``; ``df="satterthwaite"``, ``"kenward-roger"`` or a number; ``level=0.95``; ``weights="equal"``,
+            ``"proportional"`` or ``"cells"``; ``offset=0.0``. See :func:`bayesglmm.inference.emmeans.emmeans`.
+
+        Returns
+        -------
+        DataFrame
+            ``estimate, se, df, ci_low, ci_high``, one row per combination of levels.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "a": list("ppqqqq"), "b": list("uvuvuv")})
+        >>> fit = bg.Model("y ~ a + b", data).fit("irls")
+        >>> fit.emmeans("a")["estimate"].round(3).to_dict()
+        {'p': 1.5, 'q': 6.5}
+        """
+        from bayesglmm.inference.emmeans import emmeans
+
+        return emmeans(self.model.problem, self.result, self.model.data, factors, **options)
+
+    def contrasts(self, factors: Any, **options: Any) -> pd.DataFrame:
+        """Contrasts of estimated marginal means, with p-values and intervals adjusted for their number.
+
+        Parameters
+        ----------
+        factors : str or list of str
+            Columns whose levels are compared.
+        **options
+            ``method="pairwise"``, ``"control"`` (with ``control=``), ``"consecutive"``, ``"mean"``, ``"polynomial"``
+            or coefficients; ``adjust="tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"``, ``"scheffe"``, ``"mvt"``,
+            ``"fdr"`` or ``"none"``; ``type="linear"``, ``"mean"`` or ``"ratio"``; and those of :meth:`emmeans`. See
+            :func:`bayesglmm.inference.emmeans.contrasts`.
+
+        Returns
+        -------
+        DataFrame
+            ``estimate, se, df, t`` (or ``z``), ``p, ci_low, ci_high``, one row per contrast.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "a": list("ppqqrr")})
+        >>> fit = bg.Model("y ~ a", data).fit("irls")
+        >>> fit.contrasts("a")[["estimate", "p"]].round(3).loc["p - r"].to_dict()
+        {'estimate': -6.5, 'p': 0.026}
+        """
+        from bayesglmm.inference.emmeans import contrasts as contrast_table
+
+        return contrast_table(self.model.problem, self.result, self.model.data, factors, **options)
