@@ -214,7 +214,7 @@ def compare(
     ['pql', 'laplace', 'agq']
     """
     made = made_before(model, fits)
-    order = check_request(list(methods) or list(made), reference, options or {}, made)
+    order = check_request(methods or list(made), reference, options or {}, made)
     own = seeded([m for m in order if m not in made], options or {}, seed)
     ran = run_methods(model, list(own), own, progress=progress, executor=executor)
     outcomes = {m: made[m] if m in made else ran[m] for m in order}
