@@ -14,6 +14,8 @@ from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.marginal import marginal_anova
 from bayesglmm.inference.outcome import tail_probability
 from bayesglmm.inference.score import check_nested, quasi_score_statistic, score_test
+from bayesglmm.inference.term_tests import KINDS as TYPES
+from bayesglmm.inference.term_tests import term_table
 from bayesglmm.inference.terms import Refit, TermColumns, model_terms, refit, with_columns
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -26,7 +28,7 @@ Pair = tuple[Problem, Result]
 TESTS = ("F", "chi2", "LR", "score")
 
 
-def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.DataFrame:
+def anova(*fits: Any, test: str | None = None, kind: str = "sequential", df: str | None = None) -> pd.DataFrame:
     """Analysis of deviance: the terms of one fit, or several nested fits.
 
     Parameters
@@ -38,9 +40,13 @@ def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.D
         residual degrees of freedom. ``"LR"``: twice the difference of the log-likelihoods. ``"score"``: quasi-score
         test at the smaller model. Left out: ``"F"`` where φ is estimated, ``"chi2"`` where it is known, ``"LR"`` for
         shape parameters and random effects.
-    kind : {"sequential", "marginal"}
+    kind : {"sequential", "marginal", "I", "II", "III"}
         For one fit: terms added in the order of the formula, or each left out of the full model in turn (only terms not
-        contained in others, as in R's ``drop1``).
+        contained in others, as in R's ``drop1``); or Wald tests within the fit of type I, II or III hypotheses
+        (:mod:`bayesglmm.inference.term_tests`), for models with random effects too.
+    df : {"satterthwaite", "kenward-roger"}, optional
+        Denominator degrees of freedom of type I, II and III tests in linear mixed models; the fit's own when left out,
+        else Satterthwaite's.
 
     Returns
     -------
@@ -74,6 +80,12 @@ def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.D
     if test is not None and test not in TESTS:
         raise MethodError(f"unknown test {test!r}; known tests: {', '.join(TESTS)}.")
     pairs = tuple(_pair(fit) for fit in fits)
+    if kind in TYPES:
+        if len(pairs) > 1 or test is not None:
+            raise MethodError(f"kind={kind!r} tests the terms of one fit within it: give one fit, and no test=.")
+        return term_table(*pairs[0], kind, df)
+    if df is not None:
+        raise MethodError(f"df={df!r} is for the tests of terms, kind='I', 'II' or 'III'.")
     if any("marginal" in result.extras for _, result in pairs):
         return marginal_anova(pairs, test)
     if len(pairs) > 1:
@@ -83,7 +95,7 @@ def anova(*fits: Any, test: str | None = None, kind: str = "sequential") -> pd.D
         return sequential_table(problem, result, test)
     if kind == "marginal":
         return marginal_table(problem, result, test)
-    raise MethodError(f"kind is {kind!r}; 'sequential' or 'marginal' is expected.")
+    raise MethodError(f"kind is {kind!r}; 'sequential', 'marginal', 'I', 'II' or 'III' is expected.")
 
 
 def _pair(fit: Any) -> Pair:
@@ -143,7 +155,10 @@ def _first(terms: tuple[TermColumns, ...]) -> NDArray[np.int64]:
 
 def _term_test(problem: Problem, result: Result, test: str | None) -> str:
     if problem.design.blocks:
-        raise MethodError("terms of a model with random effects are compared fit by fit: anova(fit1, fit2).")
+        raise MethodError(
+            "terms of a model with random effects are tested within the fit by kind='I', 'II' or 'III', or compared "
+            "fit by fit: anova(fit1, fit2)."
+        )
     if result.options.get("penalty"):
         raise MethodError("adjusted score equations have no deviance to compare; use a Wald test.")
     shaped = problem.family.scale is not None and bool(problem.family.auxiliaries)

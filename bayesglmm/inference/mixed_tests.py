@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from bayesglmm.errors import MethodError
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.outcome import Outcome, outcome
-from bayesglmm.inference.type3 import type3_hypotheses
+from bayesglmm.inference.term_tests import term_table
 from bayesglmm.latent.small_sample import SmallSample, small_sample
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -49,35 +47,8 @@ def f_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = 0.
 
 
 def anova_type3(problem: Problem, result: Result, *, df: str | None = None) -> pd.DataFrame:
-    """Type III F tests of every term.
-
-    Parameters
-    ----------
-    problem, result
-        A fit by ``"ml"`` or ``"reml"`` (or, approximately, ``"pql"`` or ``"mql"``).
-    df : {"satterthwaite", "kenward-roger"}, optional
-        The approximation; the fit's own when it has one, else Satterthwaite's.
-
-    Returns
-    -------
-    DataFrame
-        Rows are terms; columns ``F, df, df_denominator, p``.
-
-    Raises
-    ------
-    MethodError
-        No term beside the intercept, or a formula without type III hypotheses.
-    """
-    hypotheses = type3_hypotheses(problem)
-    if not hypotheses:
-        raise MethodError("there is no term to test: the fixed part is only an intercept.")
-    approximation, _ = _approximation(problem, result, df)
-    rows = []
-    for L in hypotheses.values():
-        test = approximation.f_test(L)
-        p = float(stats.f.sf(test.statistic, test.numerator, test.denominator))
-        rows.append({"F": test.statistic, "df": test.numerator, "df_denominator": test.denominator, "p": p})
-    return pd.DataFrame(rows, index=pd.Index(list(hypotheses), name="term"))
+    """Type III F tests of every term; see :func:`bayesglmm.inference.term_tests.term_table`."""
+    return term_table(problem, result, "III", df)
 
 
 def _approximation(problem: Problem, result: Result, df: str | None) -> tuple[SmallSample, str]:
