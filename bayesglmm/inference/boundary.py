@@ -133,9 +133,9 @@ def check_likelihoods(ordered: list[Pair]) -> None:
             )
         if result.method == "reml" and problem.design.columns != first.design.columns:
             raise MethodError("restricted likelihoods of different fixed effects are not comparable; fit by 'ml'.")
-    nodes = {int(r.options.get("nodes", 1)) for _, r in mixed}
+    nodes = {str(r.options.get("nodes", 1)) for _, r in mixed}
     if len(nodes) > 1:
-        listed = " and ".join(map(str, sorted(nodes)))
+        listed = " and ".join(sorted(nodes))
         raise MethodError(f"the fits used different numbers of quadrature nodes ({listed}); use the same for all.")
 
 

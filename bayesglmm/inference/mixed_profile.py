@@ -23,6 +23,7 @@ from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.profile import Profile, profile_end
 from bayesglmm.latent.charts import Chart, covariance_chart
 from bayesglmm.latent.held import HeldMaximum, signed_root
+from bayesglmm.latent.quadrature_nodes import settings
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.links import get_link
 from bayesglmm.marginals import marginals
@@ -150,8 +151,7 @@ def _auxiliary(problem: Problem, name: str, link: str, chart: Chart) -> tuple[st
 def _interval(problem: Problem, result: Result, place: Place, cut: float) -> tuple[float, float]:
     if _undefined(place.chart):
         return -1.0, 1.0
-    nodes, kernel = int(result.options.get("nodes", 1)), str(result.options.get("kernel", "auto"))
-    maximum = HeldMaximum(place.chart, nodes, kernel)
+    maximum = HeldMaximum(place.chart, **settings(result.options))
     chart = place.chart
     estimate = float(np.clip(chart.estimate, chart.low, chart.high))
     curve = Profile(signed_root(maximum), estimate, maximum.unit, chart.low, chart.high, TOLERANCE)

@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.objective import make_objective
+from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import maximise
-from bayesglmm.latent.quadrature import check_nodes
+from bayesglmm.latent.quadrature_nodes import Nodes, settings, settle_nodes
 from bayesglmm.latent.start import Start, starting_point
-from bayesglmm.latent.structure import Structure
 from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.marginals import marginals
@@ -35,14 +34,15 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
     ----------
     problem, result
         A fit by ``"laplace"`` or ``"agq"``.
-    nodes : iterable of int, optional
-        Nodes per dimension; of 1, 3, 5, 9, 15, 25, 51 those that fit when left out.
+    nodes : iterable of int or (int, int), optional
+        Nodes per dimension; of 1, 3, 5, 9, 15, 25, 51 those that fit when left out. For two nested grouping factors
+        one number is for both, and a pair is (outer, inner).
 
     Returns
     -------
     DataFrame
-        Indexed by the number of nodes: ``loglik`` at the refitted estimate, ``loglik_at_estimate`` at the estimate of
-        `result`, ``converged``, and a column per parameter with its refitted estimate.
+        Indexed by the number of nodes (as given): ``loglik`` at the refitted estimate, ``loglik_at_estimate`` at the
+        estimate of `result`, ``converged``, and a column per parameter with its refitted estimate.
 
     Raises
     ------
@@ -51,46 +51,50 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
     """
     if result.method not in ("laplace", "agq"):
         raise MethodError(f"a quadrature path needs a fit by 'laplace' or 'agq'; this one is by {result.method!r}.")
-    kernel = str(result.options.get("kernel", "auto"))
     rows: list[dict[str, Any]] = []
     with one_thread():
-        base = make_objective(problem, 1, kernel)
-        chosen = _fitting(base.structure) if nodes is None else sorted({_whole(k) for k in nodes})
-        for k in chosen:
-            check_nodes(base.structure, k)
+        own = settings(result.options)
+        base = make_objective(problem, **(own | {"nodes": 1}))
+        chosen = _fitting(base) if nodes is None else sorted({_plain(k) for k in nodes}, key=_size)
+        settled = {k: settle_nodes(base.structure, k, base.prune) for k in chosen}
         coordinates = Coordinates(
             len(result.beta), base.kernel.n_aux, problem.covariance, problem.priors is not None, problem.aux_units
         )
         links = tuple(a.link for a in problem.auxiliaries)
         start = starting_point(problem, base, coordinates)
         for k in chosen:
-            objective = replace(base, nodes=k)
+            objective = replace(base, nodes=settled[k])
             found = maximise(Target(objective, coordinates, problem.priors, links), start)
             beta, theta, psi = coordinates.split(found.point.x)
             assert found.point.evaluation is not None
-            own = objective.evaluate(result.beta, result.theta, result.psi, found.point.mode, with_gradient=False)
-            row = {"nodes": k, "loglik": found.point.evaluation.value, "loglik_at_estimate": own.value}
+            same = objective.evaluate(result.beta, result.theta, result.psi, found.point.mode, with_gradient=False)
+            row = {"loglik": found.point.evaluation.value, "loglik_at_estimate": same.value}
             there = replace(result, beta=beta, theta=theta, psi=psi, draws=None, scale=_scale(problem, result, psi))
             estimates = {name: m.estimate for name, m in marginals(problem, there).items()}
             rows.append(row | {"converged": found.converged} | estimates)
             if found.converged and found.curvature.free.all():  # from an edge there is no way back inside
                 inverse = found.curvature.inverse_hessian(start.inverse_hessian)
                 start = Start(found.point.x, found.point.mode.u, inverse)
-    return pd.DataFrame(rows).set_index("nodes")
+    return pd.DataFrame(rows, index=pd.Index(chosen, name="nodes", tupleize_cols=False))
 
 
-def _whole(k: Any) -> int:
-    if not isinstance(k, int | np.integer):
-        raise MethodError(f"nodes={k!r}: the number of quadrature nodes is a whole number, 1 or more.")
-    return int(k)
+def _plain(nodes: Any) -> Any:
+    """Pairs as tuples; everything else as it is, for :func:`settle_nodes` to judge."""
+    return tuple(nodes) if isinstance(nodes, tuple | list) else nodes
 
 
-def _fitting(structure: Structure) -> list[int]:
+def _size(nodes: Any) -> tuple[float, ...]:
+    """Order of the rows; what are no numbers comes first, and is refused."""
+    given = nodes if isinstance(nodes, tuple) else (nodes,)
+    return tuple(float(k) if isinstance(k, int | np.integer) else 0.0 for k in given)
+
+
+def _fitting(objective: Objective) -> list[Nodes]:
     """The usual numbers of nodes that the model bears; one is always among them."""
-    out = [1]
+    out: list[Nodes] = [1]
     for k in NODES[1:]:
         try:
-            check_nodes(structure, k)
+            settle_nodes(objective.structure, k, objective.prune)
         except MethodError:
             break
         out.append(k)

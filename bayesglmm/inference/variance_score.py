@@ -26,6 +26,7 @@ from bayesglmm.inference.boundary import MARGINAL
 from bayesglmm.inference.outcome import Outcome
 from bayesglmm.latent import fit_marginal
 from bayesglmm.latent.objective import Objective, make_objective
+from bayesglmm.latent.quadrature_nodes import settings
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
@@ -163,8 +164,7 @@ class _Scores:
     def of(cls, problem: Problem, result: Result, block: RandomBlock) -> _Scores:
         kernel = str(result.options.get("kernel", "auto"))
         larger, place = _added(problem, block)
-        nodes = int(result.options.get("nodes", 1))
-        objective = make_objective(larger, nodes, kernel)
+        objective = make_objective(larger, **settings(result.options))
         weights = np.maximum(problem.kernel(kernel).expected_weight(result.eta, result.psi), 0.0)
         information = np.bincount(block.codes, weights * block.z[:, 0] ** 2)
         step = STEP / float(np.sqrt(np.mean(information)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.quadrature import check_nodes
+from bayesglmm.latent.quadrature_nodes import Nodes, in_words, settle_nodes
 from bayesglmm.latent.target import Target, TargetPoint
 
 #: More nodes than this factor times those in use settle the matter.
@@ -27,11 +27,12 @@ def nodes_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
     objective = target.objective
     if objective.nodes == 1:
         return ()
-    more = max(int(MORE * objective.nodes) | 1, 3)
+    more = _more(objective.nodes)
+    used = f"{in_words(objective.nodes)} quadrature nodes"
     try:
-        check_nodes(objective.structure, more)
+        settle_nodes(objective.structure, more, objective.prune)
     except MethodError:
-        return (f"whether {objective.nodes} quadrature nodes are enough was not checked: {more} do not fit",)
+        return (f"whether {used} are enough was not checked: {in_words(more)} do not fit",)
     there = replace(objective, nodes=more)
     value = there.evaluate(*target.coordinates.split(point.x), point.mode, with_gradient=False).value
     assert point.evaluation is not None
@@ -39,6 +40,16 @@ def nodes_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
     if abs(change) <= CHANGE:
         return ()
     return (
-        f"{objective.nodes} quadrature nodes are too few: with {more} the log-likelihood at the estimate changes by "
-        f"{change:+.3g}; fit.quadrature_path() shows how many are enough",
+        f"{used} are too few: with {in_words(more)} the log-likelihood at the estimate changes by {change:+.3g}; "
+        "fit.quadrature_path() shows how many are enough",
     )
+
+
+def _more(nodes: Nodes) -> Nodes:
+    if isinstance(nodes, tuple):
+        return _enlarged(nodes[0]), _enlarged(nodes[1])
+    return _enlarged(nodes)
+
+
+def _enlarged(k: int) -> int:
+    return max(int(MORE * k) | 1, 3)

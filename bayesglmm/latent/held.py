@@ -14,6 +14,7 @@ from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.minimise import minimise
 from bayesglmm.latent.mode import Mode, Warm
 from bayesglmm.latent.objective import make_objective
+from bayesglmm.latent.quadrature_nodes import Nodes
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 
@@ -44,15 +45,13 @@ class HeldMaximum:
     ----------
     chart : Chart
         The problem, the estimate, and which parameter is held.
-    nodes : int
-        Quadrature nodes per dimension.
-    kernel : {"auto", "graph"}
+    nodes, kernel, prune
         As the fit's.
     """
 
-    def __init__(self, chart: Chart, nodes: int = 1, kernel: str = "auto") -> None:
+    def __init__(self, chart: Chart, nodes: Nodes = 1, kernel: str = "auto", prune: float = 0.0) -> None:
         problem = chart.problem
-        objective = make_objective(problem, nodes, kernel)
+        objective = make_objective(problem, nodes, kernel, prune)
         self.chart, self.index = chart, chart.index
         self.coordinates = Coordinates(len(chart.beta), len(chart.psi), problem.covariance, False, problem.aux_units)
         self.target = Target(objective, self.coordinates, None, tuple(a.link for a in problem.auxiliaries))

@@ -34,9 +34,9 @@ def laplace_sums(kernel: BoundKernel, psi: Floats, mode: Mode) -> Sums:
     assert factor is not None
     structure = factor.plan.structure
     d1 = mode.derivatives.d1
-    aux = np.zeros(kernel.n_aux)
+    aux = np.zeros((0, structure.n))
     if kernel.n_aux:
-        aux = kernel.aux_derivatives(mode.eta, psi).value.sum(axis=-1)
+        aux = kernel.aux_derivatives(mode.eta, psi).value
     return Sums(
         laplace_value(mode),
         d1,
@@ -58,6 +58,27 @@ def row_effects(mode: Mode, u: Floats) -> tuple[Floats, ...]:
 
 
 @dataclass(frozen=True)
+class Laplace:
+    """The integral over all random effects by Laplace's approximation.
+
+    Parameters
+    ----------
+    kernel : BoundKernel
+        The log-density.
+    """
+
+    kernel: BoundKernel
+
+    def value(self, fixed: Floats, psi: Floats, mode: Mode) -> float:
+        """Log marginal likelihood."""
+        return laplace_value(mode)
+
+    def sums(self, fixed: Floats, psi: Floats, mode: Mode) -> Sums:
+        """Value and the sums the gradient needs."""
+        return laplace_sums(self.kernel, psi, mode)
+
+
+@dataclass(frozen=True)
 class Gradient:
     """Derivatives of the log marginal likelihood.
 
@@ -76,6 +97,25 @@ class Gradient:
     psi: Floats
 
 
+@dataclass(frozen=True)
+class RowGradient:
+    """The same, row by row: in each row's fixed part of η, its row of A = ZΛ, and the auxiliaries.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (n,)
+        In Xβ + offset.
+    loadings : tuple of ndarray, shape (n, q)
+        In a_i, per factor.
+    psi : ndarray, shape (n_aux, n)
+        Each row's part of the derivative in ψ.
+    """
+
+    eta: Floats
+    loadings: tuple[Floats, ...]
+    psi: Floats
+
+
 def gradient(kernel: BoundKernel, psi: Floats, X: Floats, mode: Mode, sums: Sums) -> Gradient:
     """Exact gradient at a conditional mode.
 
@@ -88,8 +128,17 @@ def gradient(kernel: BoundKernel, psi: Floats, X: Floats, mode: Mode, sums: Sums
     mode : Mode
         The conditional mode at these parameters.
     sums : Sums
-        From :func:`laplace_sums` or :func:`bayesglmm.latent.quadrature.quadrature_sums`.
+        From :func:`laplace_sums` or one of the quadratures.
     """
+    factor = mode.factor
+    assert factor is not None
+    rows = row_gradient(kernel, psi, mode, sums)
+    lambdas = tuple(b.z.T @ own for b, own in zip(factor.plan.structure.layouts, rows.loadings))
+    return Gradient(X.T @ rows.eta, lambdas, rows.psi.sum(axis=-1))
+
+
+def row_gradient(kernel: BoundKernel, psi: Floats, mode: Mode, sums: Sums) -> RowGradient:
+    """Each row's part of the gradient; arguments as for :func:`gradient`."""
     factor = mode.factor
     assert factor is not None
     d = mode.derivatives
@@ -97,14 +146,11 @@ def gradient(kernel: BoundKernel, psi: Floats, X: Floats, mode: Mode, sums: Sums
     q = factor.solve(factor.loadings.collect(v) + sums.pull)
     spread = factor.loadings.expand(q)
     moved = v + d.d2 * spread
-    lambdas = tuple(
-        b.z.T
-        @ (
-            loaded
-            + moved[:, None] * own
-            + d.d1[:, None] * shift
-            + d.d2[:, None] * sums.direction[:, b.column : b.column + b.size]
-        )
+    loadings = tuple(
+        loaded
+        + moved[:, None] * own
+        + d.d1[:, None] * shift
+        + d.d2[:, None] * sums.direction[:, b.column : b.column + b.size]
         for b, loaded, own, shift in zip(
             factor.plan.structure.layouts, sums.loaded, row_effects(mode, mode.u), row_effects(mode, q)
         )
@@ -112,5 +158,5 @@ def gradient(kernel: BoundKernel, psi: Floats, X: Floats, mode: Mode, sums: Sums
     g_psi = sums.aux
     if kernel.n_aux:
         aux = kernel.aux_derivatives(mode.eta, psi)
-        g_psi = g_psi + aux.d2 @ sums.curvature + aux.d1 @ spread
-    return Gradient(X.T @ (sums.score + moved), lambdas, g_psi)
+        g_psi = g_psi + aux.d2 * sums.curvature + aux.d1 * spread
+    return RowGradient(sums.score + moved, loadings, g_psi)

@@ -16,6 +16,7 @@ from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.identified import identification_notes
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import Optimum
+from bayesglmm.latent.quadrature_nodes import in_words
 from bayesglmm.latent.restart import search
 from bayesglmm.latent.start import starting_point
 from bayesglmm.latent.target import Coordinates, Target, make_target
@@ -31,7 +32,14 @@ Bools = NDArray[np.bool_]
 
 
 def marginal_loglik(
-    problem: Problem, beta: Floats, theta: Floats, psi: Floats, *, nodes: int = 1, kernel: str = "auto"
+    problem: Problem,
+    beta: Floats,
+    theta: Floats,
+    psi: Floats,
+    *,
+    nodes: int | tuple[int, int] = 1,
+    kernel: str = "auto",
+    prune: float = 0.0,
 ) -> float:
     """Log marginal likelihood at given parameters, with all constants.
 
@@ -41,10 +49,12 @@ def marginal_loglik(
         The model.
     beta, theta, psi : ndarray
         Coefficients, natural covariance parameters, unconstrained auxiliaries.
-    nodes : int
-        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    nodes : int or (int, int)
+        Quadrature nodes per dimension; 1 is the Laplace approximation. (outer, inner) for two nested factors.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or the PyMC graph.
+    prune : float
+        Share of the quadrature's weight that may be dropped.
 
     Returns
     -------
@@ -58,7 +68,7 @@ def marginal_loglik(
     """
     _require_likelihood(problem)
     with one_thread():
-        objective = make_objective(problem, nodes, kernel)
+        objective = make_objective(problem, nodes, kernel, prune)
         beta, theta, psi = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
         return objective.evaluate(beta, theta, psi, with_gradient=False).value
 
@@ -66,8 +76,9 @@ def marginal_loglik(
 def fit_marginal(
     problem: Problem,
     *,
-    nodes: int = 1,
+    nodes: int | tuple[int, int] = 1,
     kernel: str = "auto",
+    prune: float = 0.0,
     draws: int = 0,
     seed: int | None = None,
     resolve: bool | None = None,
@@ -78,10 +89,12 @@ def fit_marginal(
     ----------
     problem : Problem
         The model.
-    nodes : int
-        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    nodes : int or (int, int)
+        Quadrature nodes per dimension; 1 is the Laplace approximation. (outer, inner) for two nested factors.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or the PyMC graph.
+    prune : float
+        Share of the quadrature's weight that may be dropped.
     draws : int
         Joint draws of parameters and random effects from the Gaussian approximation; 0 for none.
     seed : int, optional
@@ -113,7 +126,7 @@ def fit_marginal(
     _require_likelihood(problem)
     begin = time.perf_counter()
     with one_thread():
-        target = make_target(problem, nodes, kernel)
+        target = make_target(problem, nodes, kernel, prune)
         optimum = search(target, starting_point(problem, target.objective, target.coordinates))
         drawn = draw(target, optimum, draws, seed, resolve) if draws else None
     return _result(problem, target, optimum, drawn, time.perf_counter() - begin, {"nodes": nodes, "seed": seed})
@@ -181,7 +194,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
 
 
 def _objective_words(problem: Problem, objective: Objective) -> str:
-    how = "Laplace approximation" if objective.nodes == 1 else f"adaptive quadrature, {objective.nodes} nodes"
+    how = "Laplace approximation" if objective.nodes == 1 else f"adaptive quadrature, {in_words(objective.nodes)} nodes"
     if not objective.structure.layouts:
         how = "no random effects, exact"
     return f"marginal {'likelihood' if problem.priors is None else 'posterior'} ({how})"

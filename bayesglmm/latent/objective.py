@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.laplace import gradient, laplace_sums, laplace_value
+from bayesglmm.latent.laplace import Laplace, gradient
 from bayesglmm.latent.mode import Mode, Warm, find_mode
-from bayesglmm.latent.quadrature import Chunk, check_nodes, make_chunks, quadrature_sums, quadrature_value
+from bayesglmm.latent.nested_quadrature import NestedFactors
+from bayesglmm.latent.quadrature import OneFactor
+from bayesglmm.latent.quadrature_nodes import Nodes, settle_nodes
 from bayesglmm.latent.structure import Loadings, Structure, analyse
 
 if TYPE_CHECKING:
@@ -64,10 +66,12 @@ class Objective:
         The random part.
     covariance : tuple of BlockCovariance
         One per grouping factor.
-    nodes : int
-        Quadrature nodes per dimension; 1 is Laplace.
+    nodes : int or (int, int)
+        Quadrature nodes per dimension; 1 is Laplace, a pair is for two nested factors.
     order : ndarray of int64, shape (n,)
         Position in the original data of every row here.
+    prune : float
+        Share of the quadrature's weight that may be dropped.
     """
 
     X: Floats
@@ -75,8 +79,9 @@ class Objective:
     kernel: BoundKernel
     structure: Structure
     covariance: tuple[BlockCovariance, ...]
-    nodes: int
+    nodes: Nodes
     order: Ints
+    prune: float = 0.0
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -85,9 +90,13 @@ class Objective:
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     @cached_property
-    def chunks(self) -> tuple[Chunk, ...]:
-        """Levels in portions for quadrature."""
-        return make_chunks(self.structure, self.kernel, self.nodes)
+    def integral(self) -> Laplace | OneFactor | NestedFactors:
+        """How the random effects are integrated out around their modes."""
+        if self.nodes == 1:
+            return Laplace(self.kernel)
+        if isinstance(self.nodes, tuple):
+            return NestedFactors(self.structure, self.kernel, self.nodes, self.prune)
+        return OneFactor(self.structure, self.kernel, self.nodes, self.prune)
 
     def loadings(self, theta: Floats) -> Loadings:
         """A = ZΛ(θ)."""
@@ -117,13 +126,10 @@ class Objective:
             if not mode.found:
                 return _nowhere(mode)
             if not with_gradient:
-                if self.nodes == 1:
-                    return replace(_nowhere(mode), value=laplace_value(mode))
-                return replace(_nowhere(mode), value=quadrature_value(self.chunks, fixed, psi, mode, self.nodes))
-            if self.nodes == 1:
-                sums = laplace_sums(self.kernel, psi, mode)
-            else:
-                sums = quadrature_sums(self.chunks, fixed, psi, mode, self.nodes)
+                return replace(_nowhere(mode), value=self.integral.value(fixed, psi, mode))
+            sums = self.integral.sums(fixed, psi, mode)
+            if not np.isfinite(sums.value):
+                return _nowhere(mode)
             g = gradient(self.kernel, psi, self.X, mode, sums)
         g_theta = [c.pullback(theta[s], G) for c, s, G in zip(self.covariance, self.slices, g.lambdas)]
         return Evaluation(sums.value, g.beta, np.concatenate([*g_theta, np.empty(0)]), g.psi, mode)
@@ -134,17 +140,19 @@ def _nowhere(mode: Mode) -> Evaluation:
     return Evaluation(-np.inf, empty, empty, empty, mode)
 
 
-def make_objective(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Objective:
+def make_objective(problem: Problem, nodes: Any = 1, kernel: str = "auto", prune: float = 0.0) -> Objective:
     """Sort the rows, analyse the structure, bind the kernel.
 
     Parameters
     ----------
     problem : Problem
         The model.
-    nodes : int
-        Quadrature nodes per dimension.
+    nodes : int or (int, int)
+        Quadrature nodes per dimension; for two nested factors also (outer, inner).
     kernel : {"auto", "graph"}
         Which kernel to use.
+    prune : float
+        Share of the quadrature's weight that may be dropped.
 
     Raises
     ------
@@ -161,8 +169,8 @@ def make_objective(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Ob
         X, offset, bound = X[order], offset[order], bound.subset(order)
         blocks = tuple(replace(b, codes=b.codes[order], z=b.z[order]) for b in blocks)
     structure = analyse(blocks, problem.covariance, design.nobs)
-    check_nodes(structure, nodes)
-    return Objective(np.ascontiguousarray(X), offset, bound, structure, problem.covariance, int(nodes), order)
+    settled = settle_nodes(structure, nodes, prune)
+    return Objective(np.ascontiguousarray(X), offset, bound, structure, problem.covariance, settled, order, prune)
 
 
 def _row_order(blocks: Sequence) -> Ints | None:

@@ -9,6 +9,7 @@ from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
+from bayesglmm.latent.quadrature_nodes import settings
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.threads import one_thread
@@ -46,7 +47,7 @@ def found_optimum(problem: Problem, result: Result) -> tuple[Target, Optimum]:
     problem, result
         The model, and its fit by ``"laplace"`` or ``"agq"``.
     """
-    target = make_target(problem, result.options.get("nodes", 1), result.options.get("kernel", "auto"))
+    target = make_target(problem, **settings(result.options))
     coordinates = target.coordinates
     point = target.at(coordinates.join(result.beta, result.theta, result.psi))
     assert result.cov_joint is not None

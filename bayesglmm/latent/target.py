@@ -164,17 +164,19 @@ class Target:
         return value + jacobian, gradient
 
 
-def make_target(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Target:
+def make_target(problem: Problem, nodes: int | tuple[int, int] = 1, kernel: str = "auto", prune: float = 0.0) -> Target:
     """The target of a problem: rows sorted, structure analysed, kernel bound.
 
     Parameters
     ----------
     problem : Problem
         The model.
-    nodes : int
-        Quadrature nodes per dimension; 1 is the Laplace approximation.
+    nodes : int or (int, int)
+        Quadrature nodes per dimension; 1 is the Laplace approximation. (outer, inner) for two nested factors.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or the PyMC graph.
+    prune : float
+        Share of the quadrature's weight that may be dropped.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def make_target(problem: Problem, nodes: int = 1, kernel: str = "auto") -> Targe
     """
     from bayesglmm.latent.objective import make_objective
 
-    objective = make_objective(problem, nodes, kernel)
+    objective = make_objective(problem, nodes, kernel, prune)
     has_priors = problem.priors is not None
     coordinates = Coordinates(
         problem.design.X.shape[1], objective.kernel.n_aux, problem.covariance, has_priors, problem.aux_units

@@ -1,34 +1,38 @@
-"""``agq``: random effects of one grouping factor integrated out by adaptive Gauss-Hermite quadrature."""
+"""``agq``: random effects of one grouping factor, or two nested ones, integrated out by adaptive quadrature."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from bayesglmm.latent.marginal import fit_marginal
+from bayesglmm.latent.quadrature_nodes import default_nodes
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
-
-#: Nodes per dimension when none are named, by the number of random effects per level.
-DEFAULT_NODES = {1: 25, 2: 15, 3: 9}
 
 
 def run(
     problem: Problem,
     *,
-    nodes: int | None = None,
+    nodes: int | tuple[int, int] | None = None,
+    prune: float = 0.0,
     kernel: str = "auto",
     draws: int = 1000,
     seed: int | None = None,
 ) -> Result:
-    """Maximise the marginal likelihood (flat priors) or posterior by adaptive quadrature.
+    """Maximise the marginal likelihood (flat priors) or posterior by adaptive Gauss-Hermite quadrature.
 
     Parameters
     ----------
     problem : Problem
-        The model.
-    nodes : int, optional
-        Nodes per dimension: 25, 15, 9 for one, two, three random effects per level and 5 beyond, unless given.
-        One node is the Laplace approximation.
+        The model: one grouping factor, or two of which one is strictly nested in the other.
+    nodes : int or (int, int), optional
+        Nodes per dimension: 25, 15, 9 for one, two, three random effects per level and 5 beyond, unless given. For two
+        nested factors (outer, inner), or one number for both: 15, 7 for one and two effects and 5 beyond. One node is
+        the Laplace approximation.
+    prune : float
+        Of the nodes for several random effects per level, leave out those of the smallest weights, as many as have this
+        share of the weight together: ``prune=1e-6`` keeps 124 of 15² nodes, 1206 of 15³. The log-likelihood of a level
+        changes by about that much; several times it where its density is far from normal.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or derivatives of the PyMC graph.
     draws : int
@@ -37,6 +41,7 @@ def run(
         Of those draws.
     """
     if nodes is None:
-        nodes = DEFAULT_NODES.get(len(problem.design.blocks[0].columns), 5)
-    result = fit_marginal(problem, nodes=nodes, kernel=kernel)
-    return replace(result, method="agq", options={"nodes": nodes, "kernel": kernel, "draws": draws, "seed": seed})
+        nodes = default_nodes(problem.design.blocks)
+    result = fit_marginal(problem, nodes=nodes, kernel=kernel, prune=prune)
+    options = {"nodes": nodes, "prune": prune, "kernel": kernel, "draws": draws, "seed": seed}
+    return replace(result, method="agq", options=options)

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from bayesglmm.errors import MethodError
+from bayesglmm.latent.nesting import nesting
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -27,8 +28,8 @@ class Method:
         As typed by the user.
     objective : str
         What it optimises or samples, in words.
-    random : {"none", "any", "one", "none or one"}
-        Which random structure it takes: none, any, one grouping factor.
+    random : {"none", "any", "one or nested", "none or one"}
+        Which random structure it takes: none, any, one grouping factor, or two of which one is nested in the other.
     families : {"all", "likelihood", "gaussian"}
         Which families it takes (quasi-families have no likelihood).
     uses_priors : bool
@@ -74,7 +75,7 @@ METHODS: dict[str, Method] = {
         _row("mql", "working linear mixed model, expanded at zero random effects", "any", "all", False),
         _row("pql", "working linear mixed model, expanded at the conditional modes", "any", "all", False),
         _row("laplace", "Laplace approximation of the marginal posterior", "any", "likelihood", True),
-        _row("agq", "adaptive Gauss-Hermite quadrature of the marginal posterior", "one", "likelihood", True),
+        _row("agq", "adaptive Gauss-Hermite quadrature of the marginal posterior", "one or nested", "likelihood", True),
         _row("map", "joint mode of parameters and random effects", "any", "likelihood", True),
         _row("mcmc", "full posterior by NUTS", "any", "likelihood", True),
     )
@@ -106,8 +107,12 @@ def objection(method: Method, problem: Problem) -> str | None:
         return f"takes no random effects, and the model has ( … | {groups[0]})"
     if method.random == "none or one" and len(groups) > 1:
         return f"reads one grouping factor as the clusters, and the model has {', '.join(groups)}"
-    if method.random == "one" and len(groups) != 1:
-        return f"integrates over exactly one grouping factor, and the model has {', '.join(groups) or 'none'}"
+    if method.random == "one or nested" and len(groups) != 1 and nesting(problem.design.blocks) is None:
+        crossed = " (neither is nested in the other)" if len(groups) == 2 else ""
+        return (
+            "integrates over exactly one grouping factor, or two of which one is strictly nested in the other, and the "
+            f"model has {', '.join(groups) or 'none'}{crossed}"
+        )
     if problem.design.auxiliaries and method.families != "likelihood":
         modelled = ", ".join(a.name for a in problem.design.auxiliaries)
         return f"takes one dispersion for all rows, and the model has a linear predictor of {modelled}"
@@ -118,7 +123,9 @@ def objection(method: Method, problem: Problem) -> str | None:
         return f"scores by mean and variance alone, and that is not how the likelihood of {family.name} is solved"
     if method.families == "gaussian" and (family.name != "gaussian" or link.name != "identity"):
         return f"is for the gaussian family with identity link, and the model is {family.name} ({link.name})"
-    if method.families == "gaussian" and not groups:
+    if problem.errors is not None and method.families != "gaussian":
+        return f"takes independent errors, and the errors of this model go together: {problem.errors.label}"
+    if method.families == "gaussian" and not groups and problem.errors is None:
         return "is for mixed models, and this one has no random terms"
     return None
 
@@ -132,7 +139,7 @@ def natural_method(problem: Problem) -> str:
     """The method a model is fitted by when none is named."""
     if problem.design.auxiliaries:
         return "laplace"
-    if not problem.design.blocks:
+    if not problem.design.blocks and problem.errors is None:
         return "irls" if problem.family.exponential or problem.family.profile is not None else "laplace"
     if problem.family.quasi:
         return "pql"

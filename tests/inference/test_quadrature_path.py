@@ -51,7 +51,7 @@ def test_a_row_of_the_path_is_the_fit_with_those_nodes():
 def test_only_numbers_of_nodes_that_fit_are_shown():
     data = frame("cbpp").assign(x=np.linspace(0, 1, 56), w=np.cos(np.arange(56)))
     made = problem_of("p(incidence, size) ~ x + (1 + x + w | herd)", data, "binomial")
-    assert _fitting(make_objective(made).structure) == [1, 3, 5, 9, 15, 25]  # 51³ nodes are too many
+    assert _fitting(make_objective(made)) == [1, 3, 5, 9, 15, 25]  # 51³ nodes are too many
     with pytest.raises(MethodError, match="at most 27 nodes fit here"):
         quadrature_path(made, fit_marginal(made), nodes=[1, 51])
 

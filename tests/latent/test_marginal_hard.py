@@ -188,7 +188,7 @@ def test_covariance_of_all_estimates_is_the_inverse_information():
 @pytest.mark.parametrize(
     ("formula", "nodes", "words"),
     [
-        ("y ~ x + (1 | g) + (1 | o)", 5, "exactly one grouping factor; the model has 2 grouping factors"),
+        ("y ~ x + (1 | g) + (1 | o) + (1 | g:o)", 5, "exactly one grouping factor, or two .* the model has 3 grouping"),
         ("y ~ x", 5, "the model has no random terms"),
         ("y ~ x + (1 | g)", 0, "whole number, 1 or more"),
         ("y ~ x + (1 + x + w | g)", 60, "at most 27 nodes fit here"),

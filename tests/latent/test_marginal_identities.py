@@ -13,7 +13,8 @@ from scipy.stats import multivariate_normal
 
 from bayesglmm.latent import fit_marginal, marginal_loglik, quadrature
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature import grid, hermite, quadrature_sums
+from bayesglmm.latent.quadrature import OneFactor
+from bayesglmm.latent.quadrature_grid import grid, hermite
 
 LIKELIHOODS = ["gaussian", "binomial", "poisson", "negative_binomial", "gamma"]
 
@@ -52,7 +53,7 @@ def test_quadrature_with_one_node_is_laplace(family, shape):
     beta, theta, psi = a_point(problem, objective.kernel.n_aux)
     laplace = objective.evaluate(beta, theta, psi)
     fixed = objective.offset + objective.X @ beta
-    one = quadrature_sums(objective.chunks, fixed, psi, laplace.mode, 1)
+    one = OneFactor(objective.structure, objective.kernel, 1).sums(fixed, psi, laplace.mode)
     assert np.isclose(one.value, laplace.value, rtol=1e-12)
     np.testing.assert_allclose(one.curvature, 0.5 * laplace.mode.factor.row_quad, rtol=1e-11)
     np.testing.assert_allclose(one.direction, laplace.mode.factor.row_inverse, rtol=1e-11)
@@ -104,10 +105,10 @@ def test_the_cut_into_chunks_changes_nothing(shape, monkeypatch):
     problem = made_up("gamma", shape)
     beta, theta, psi = a_point(problem, 1)
     whole = make_objective(problem, 5)
-    assert len(whole.chunks) == 1
+    assert len(whole.integral.chunks) == 1
     monkeypatch.setattr(quadrature, "CHUNK_VALUES", 60)
     cut = make_objective(problem, 5)
-    assert len(cut.chunks) > 2
+    assert len(cut.integral.chunks) > 2
     one, other = (o.evaluate(beta, theta, psi) for o in (whole, cut))
     assert np.isclose(one.value, other.value, rtol=1e-13)
     np.testing.assert_allclose(one.theta, other.theta, rtol=1e-10)
