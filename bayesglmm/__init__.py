@@ -20,7 +20,9 @@ _HOME = {
     "Family": "bayesglmm.families.base",
     "Prior": "bayesglmm.priors",
     "Known": "bayesglmm.covariance",
-    "pedigree": "bayesglmm.covariance",
+    "AR1Errors": "bayesglmm.covariance",
+    "KnownErrors": "bayesglmm.covariance",
+    "pedigree": "bayesglmm.covariance.pedigree",
     "load_fit": "bayesglmm.storage",
     "load_model": "bayesglmm.spec",
     "compare": "bayesglmm.comparison",
@@ -42,6 +44,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AR1Errors",
     "BayesGLMMError",
     "BayesGLMMWarning",
     "Chunks",
@@ -54,6 +57,7 @@ __all__ = [
     "Fit",
     "FormulaError",
     "Known",
+    "KnownErrors",
     "MethodError",
     "Model",
     "Prior",
@@ -73,7 +77,7 @@ __all__ = [
 if TYPE_CHECKING:
     from bayesglmm import families
     from bayesglmm.comparison import compare
-    from bayesglmm.covariance import Known, pedigree
+    from bayesglmm.covariance import AR1Errors, Known, KnownErrors, pedigree
     from bayesglmm.design.chunks import Chunks
     from bayesglmm.errors import (
         BayesGLMMError,

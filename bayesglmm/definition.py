@@ -13,7 +13,7 @@ class Definition:
 
     Parameters
     ----------
-    formula, family, link, priors, covariance, weights, offset, exposure, dispersion, zi
+    formula, family, link, priors, covariance, weights, offset, exposure, dispersion, zi, errors
         See :class:`~bayesglmm.Model`.
     about, defaults : mapping
         Likewise.
@@ -29,6 +29,7 @@ class Definition:
     exposure: Any = None
     dispersion: str | None = None
     zi: str | None = None
+    errors: Any = None
     about: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.covariance import bind_covariance
+from bayesglmm.covariance import bind_covariance, bind_errors, extra_levels
 from bayesglmm.definition import Definition
-from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values
+from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values, with_levels
 from bayesglmm.design.auxiliary import auxiliary_formulas
 from bayesglmm.errors import (
     BayesGLMMWarning,
@@ -34,6 +34,7 @@ from bayesglmm.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayesglmm.covariance import RowErrors
     from bayesglmm.families.base import Family
     from bayesglmm.links import Link
 
@@ -67,6 +68,9 @@ class Model:
     zi : str, optional
         One-sided formula of the log odds that a count is an additional zero: ``"~ 1"``, ``"~ x"``. Poisson and negative
         binomial families become their zero-inflated versions; hurdle families have such a probability already.
+    errors : AR1Errors or KnownErrors, optional
+        How the errors of a Gaussian model with identity link go together within groups; independent when left out.
+        Such a model is fitted by ``ml`` or ``reml``, also without random terms (generalised least squares).
     about : mapping, optional
         Title, source and the like, shown in reports.
     defaults : mapping, optional
@@ -100,6 +104,7 @@ class Model:
         exposure: Any = None,
         dispersion: str | None = None,
         zi: str | None = None,
+        errors: Any = None,
         about: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
@@ -114,6 +119,7 @@ class Model:
         if chunks is None:
             design = build_design(formula, data, **given, auxiliaries=own)
             design = replace(design, response=check_response(row, design.response))
+            design = with_levels(design, extra_levels(design.blocks, covariance))
         else:
             if covariance or own or not isinstance(priors, str):
                 raise MethodError("Data in chunks are fitted by 'irls': no priors, covariance, dispersion or zi.")
@@ -128,8 +134,9 @@ class Model:
             covariance=maps,
             priors=None if row.quasi or chunks is not None else resolve_priors(priors, design, row, bound_link, maps),
             priors_given=not isinstance(priors, str),
+            errors=_bound_errors(errors, design, data, row, bound_link),
         )
-        if design.blocks:
+        if design.blocks and errors is None:
             _check_identified(self.problem)
         self.formula = formula
         self.data = data
@@ -143,12 +150,15 @@ class Model:
             **given,
             dispersion=dispersion,
             zi=zi,
+            errors=errors,
             about=dict(about or {}),
             defaults={m: dict(own) for m, own in (defaults or {}).items()},
         )
         #: Weights, offset and exposure in words, for summaries and reports.
         self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
         self.inputs |= {k: v for k, v in (("dispersion", dispersion), ("zi", zi)) if v is not None}
+        if self.problem.errors is not None:
+            self.inputs["errors"] = self.problem.errors.label
 
     def __repr__(self) -> str:
         design = self.problem.design
@@ -304,6 +314,18 @@ class Model:
         if self.family.quasi:
             raise MethodError(f"{self.family.name} is a quasi-family: it has no likelihood, hence no PyMC graph.")
         return build_model(self.problem)
+
+
+def _bound_errors(given: Any, design: Any, data: Any, family: Family, link: Link) -> RowErrors | None:
+    """The error structure on the rows in use."""
+    if given is None:
+        return None
+    if family.name != "gaussian" or link.name != "identity" or design.chunks is not None or design.auxiliaries:
+        raise MethodError(
+            "errors= is for the gaussian family with identity link, one dispersion and all rows in memory; the model is "
+            f"{family.name} ({link.name})."
+        )
+    return bind_errors(given, design.nobs, partial(row_values, design, data))
 
 
 def _check_identified(problem: Problem) -> None:

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm import names
+from bayesglmm.covariance import sd_corr
 from bayesglmm.errors import MethodError
 from bayesglmm.links import get_link
-from bayesglmm.names import has_correlation
 from bayesglmm.problem import Problem
 
 if TYPE_CHECKING:
     from bayesglmm.design.types import Design
+    from bayesglmm.result import Draws
 
 Floats = NDArray[np.float64]
 
@@ -44,12 +46,17 @@ def theta_slices(problem: Problem) -> tuple[slice, ...]:
 
 def parameter_names(problem: Problem) -> list[str]:
     """Every name :func:`pack` expects."""
-    names = list(problem.design.columns)
+    out = list(problem.design.columns)
     for block, covariance in zip(problem.design.blocks, problem.covariance):
-        names.append(f"{block.group}.sd")
-        if has_correlation(covariance):
-            names.append(f"{block.group}.corr")
-    return names + [a.name for a in problem.auxiliaries]
+        out.append(f"{block.group}.sd")
+        if names.has_correlation(covariance):
+            out.append(f"{block.group}.corr")
+    return out + error_names(problem) + [a.name for a in problem.auxiliaries]
+
+
+def error_names(problem: Problem) -> list[str]:
+    """Names of the parameters of the errors' correlation, which end θ: ``"errors.rho"``."""
+    return [] if problem.errors is None else [f"errors.{name}" for name in problem.errors.names]
 
 
 def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
@@ -78,6 +85,7 @@ def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
         raise MethodError(f"no value given for {', '.join(missing)}. This model has: {', '.join(known)}.")
     beta = np.array([float(values[c]) for c in problem.design.columns])
     theta = [_pack_block(problem, k, values) for k in range(len(problem.design.blocks))]
+    theta.append(np.array([float(values[name]) for name in error_names(problem)]))
     psi = [float(get_link(a.link).eta(np.asarray(values[a.name], float))) for a in problem.auxiliaries]
     return Parameters(beta, np.concatenate([*theta, np.empty(0)]), np.array(psi))
 
@@ -105,6 +113,8 @@ def unpack(problem: Problem, point: Parameters) -> dict[str, Any]:
         values[f"{block.group}.sd"] = float(sd[0]) if len(sd) == 1 else sd
         if f"{block.group}.corr" in known:
             values[f"{block.group}.corr"] = corr
+    own = error_names(problem)
+    values |= dict(zip(own, map(float, point.theta[len(point.theta) - len(own) :])))
     for auxiliary, value in zip(problem.auxiliaries, point.psi):
         values[auxiliary.name] = float(get_link(auxiliary.link).mean(np.asarray(value)))
     return values
@@ -186,3 +196,20 @@ def row_dispersion(problem: Problem, psi: Floats) -> Floats | None:
         return None
     phi = np.asarray(family.dispersion(auxiliary_values(problem, psi)), dtype=float)
     return phi if phi.ndim else None
+
+
+def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
+    """Draws as the variables a user knows: coefficients, random effects, sds, correlations, auxiliaries."""
+    out: dict[str, Floats] = {names.COEFFICIENTS: draws.beta}
+    for k, (block, where) in enumerate(zip(problem.design.blocks, theta_slices(problem))):
+        covariance = problem.covariance[k]
+        flat = draws.theta[..., where].reshape(-1, covariance.n_params)
+        sd, corr = sd_corr(np.stack([covariance.factor(t) for t in flat]))
+        shape = draws.beta.shape[:2]
+        out[names.sd_variable(block.group)] = sd.reshape(*shape, -1)
+        if names.has_correlation(covariance):
+            out[names.corr_variable(block.group)] = corr.reshape(*shape, *corr.shape[-2:])
+        out[names.group_variable(block.group)] = draws.effects[k]
+    for j, auxiliary in enumerate(problem.auxiliaries):
+        out[auxiliary.name] = np.asarray(get_link(auxiliary.link).mean(draws.psi[..., j]))
+    return out

@@ -281,7 +281,7 @@ def draw_responses(
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
     from dataclasses import replace
 
-    from bayesglmm.simulate import draw_rows
+    from bayesglmm.simulate import draw_errors, draw_rows
 
     rng = np.random.default_rng(seed)
     sample = parameter_draws(problem, result, draws, rng)
@@ -291,6 +291,8 @@ def draw_responses(
     if trials is None and problem.response.trials is not None:
         trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
     psi = psi_of_draws(problem, sample.psi.reshape(draws, -1), design)
+    if problem.errors is not None and design.X is problem.design.X:
+        return eta + draw_errors(problem, result.theta, sample.psi.reshape(draws, -1), rng)
     weights = problem.design.weights if len(eta[0]) == problem.design.nobs else None
     return draw_rows(problem.family, problem.link, eta, psi, trials, weights, rng)
 

@@ -12,7 +12,7 @@ from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import MethodError
 
 if TYPE_CHECKING:
-    from bayesglmm.covariance import BlockCovariance
+    from bayesglmm.covariance import BlockCovariance, RowErrors
     from bayesglmm.design.types import Design, Floats, Response
     from bayesglmm.families.base import Auxiliary, BoundKernel, Family
     from bayesglmm.links import Link
@@ -37,6 +37,8 @@ class Problem:
         None means flat: the methods with a likelihood are then maximum likelihood.
     priors_given : bool
         Whether the user wrote priors (a method that has no posterior warns that it leaves them aside).
+    errors : RowErrors or None
+        How the errors of a Gaussian model go together within groups; None where they are independent.
     """
 
     design: Design
@@ -45,6 +47,7 @@ class Problem:
     covariance: tuple[BlockCovariance, ...]
     priors: PriorSet | None
     priors_given: bool = False
+    errors: RowErrors | None = None
 
     @property
     def response(self) -> Response:

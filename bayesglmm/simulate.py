@@ -157,10 +157,21 @@ def simulate(
     """
     check_simulable(problem)
     eta = simulate_predictor(problem, beta, theta, rng, count)
+    if problem.errors is not None:
+        return eta + draw_errors(problem, theta, np.repeat(np.atleast_2d(psi), count, axis=0), rng)
     family, link = problem.family, problem.link
     trials, weights = problem.response.trials, problem.design.weights
     drawn = psi_of_draws(problem, np.repeat(np.atleast_2d(psi), count, axis=0))
     return draw_rows(family, link, eta, drawn, trials, weights, rng)
+
+
+def draw_errors(problem: Problem, theta: Floats, psi: Floats, rng: np.random.Generator) -> Floats:
+    """Errors of a Gaussian model whose errors go together, shape (draws, n); ψ of shape (draws, 1) holds log σ."""
+    errors, w = problem.errors, problem.case_weights
+    assert errors is not None
+    at = theta[len(theta) - errors.n_params :]
+    sigma = np.exp(psi[:, 0]) if psi.shape[1] else np.ones(len(psi))
+    return sigma[:, None] * errors.color(at, rng.standard_normal((len(w), len(psi)))).T / np.sqrt(w)
 
 
 def draw_rows(

@@ -27,8 +27,8 @@ def summary_text(fit: Fit) -> str:
     if len(varcomp):
         parts.append("Random effects\n" + _frame_text(_varcomp_cells(varcomp)))
     parts.append("Fixed effects\n" + _frame_text(_fixed_cells(fit.fixed)))
-    if _shows_auxiliaries(fit):
-        parts.append("Auxiliaries\n" + _frame_text(_auxiliary_cells(fit.auxiliary)))
+    if len(auxiliary := _shown_auxiliaries(fit)):
+        parts.append("Auxiliaries\n" + _frame_text(_auxiliary_cells(auxiliary)))
     parts.append(_status_text(fit))
     return "\n\n".join(p for p in parts if p)
 
@@ -40,8 +40,8 @@ def summary_html(fit: Fit) -> str:
     if len(varcomp):
         body.append("<p>Random effects</p>" + _varcomp_cells(varcomp).to_html(index=False, border=0))
     body.append("<p>Fixed effects</p>" + _fixed_cells(fit.fixed).to_html(border=0))
-    if _shows_auxiliaries(fit):
-        body.append("<p>Auxiliaries</p>" + _auxiliary_cells(fit.auxiliary).to_html(border=0))
+    if len(auxiliary := _shown_auxiliaries(fit)):
+        body.append("<p>Auxiliaries</p>" + _auxiliary_cells(auxiliary).to_html(border=0))
     body.append(f"<pre>{html.escape(_status_text(fit))}</pre>")
     return f"<div class='bayesglmm-fit'>{''.join(body)}</div>"
 
@@ -65,18 +65,20 @@ def _facts(fit: Fit) -> str:
     lines += [(name, text) for name, text in fit.result.extras.get("facts", {}).items()]
     if fit.result.loglik is not None:
         criteria = " at the posterior mode" if is_posterior(model.problem, fit.result) else _criteria(fit)
-        lines.append(("Log-lik", f"{fit.loglik:.4f}{criteria}"))
+        name = "REML" if fit.result.options.get("reml") else "Log-lik"
+        told = " restricted log-likelihood" if name == "REML" else ""
+        lines.append((name, f"{fit.loglik:.4f}{told}{criteria}"))
     residual_row = model.family.name == "gaussian" and len(fit.varcomp) > 0
-    shown_below = residual_row or (model.family.scale is not None and _shows_auxiliaries(fit))
+    shown_below = residual_row or (model.family.scale is not None and len(_shown_auxiliaries(fit)) > 0)
     if fit.dispersion is not None and not shown_below:
         lines.append(("Dispersion", _significant(fit.dispersion)))
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
 
 
-def _shows_auxiliaries(fit: Fit) -> bool:
-    """Whether the auxiliaries have something to say: the sd of a Gaussian residual has its line already."""
-    modelled = bool(fit.model.design.auxiliaries)
-    return len(fit.auxiliary) > 0 and (modelled or not (fit.model.family.name == "gaussian" and len(fit.varcomp)))
+def _shown_auxiliaries(fit: Fit) -> pd.DataFrame:
+    """The auxiliaries that have something to say: the sd of a Gaussian residual has its line already."""
+    said = fit.model.family.name == "gaussian" and len(fit.varcomp) > 0 and not fit.model.design.auxiliaries
+    return fit.auxiliary.drop(index="sigma", errors="ignore") if said else fit.auxiliary
 
 
 def _criteria(fit: Fit) -> str:

@@ -10,7 +10,7 @@ from scipy import stats
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.links import get_link
-from bayesglmm.parameters import auxiliary_values, theta_slices
+from bayesglmm.parameters import auxiliary_values, error_names, theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -160,7 +160,8 @@ def auxiliary_table(problem: Problem, result: Result, level: float = 0.95) -> pd
     Returns
     -------
     DataFrame
-        ``estimate, se, ci_low, ci_high, link, link_se``. A single auxiliary is on its natural scale, its `se` by the
+        ``estimate, se, ci_low, ci_high, link, link_se``; last the parameters of the errors' correlation, on the logit
+        of their interval. A single auxiliary is on its natural scale, its `se` by the
         delta method; `link_se` is the standard error on the scale of `link`, on which the interval is symmetric.
         Coefficients are on the scale of their auxiliary's link.
     """
@@ -183,8 +184,23 @@ def auxiliary_table(problem: Problem, result: Result, level: float = 0.95) -> pd
             estimate, se = float(draws.mean()), float(draws.std(ddof=1))
             low, high = map(float, np.quantile(draws, [tail, 1.0 - tail]))
         rows.append((estimate, se, low, high, shown, error))
-    index = pd.Index([e.name for e in entries], name="auxiliary", dtype=object)
+    rows += _error_rows(problem, result, tail)
+    index = pd.Index([*(e.name for e in entries), *error_names(problem)], name="auxiliary", dtype=object)
     return pd.DataFrame(rows, index=index, columns=["estimate", "se", "ci_low", "ci_high", "link", "link_se"])
+
+
+def _error_rows(problem: Problem, result: Result, tail: float) -> list[tuple[float, float, float, float, str, float]]:
+    """Rows of the auxiliary table for the parameters of the errors' correlation."""
+    errors = problem.errors
+    if errors is None or not errors.n_params or result.cov_joint is None:
+        return []
+    end = len(result.beta) + len(result.theta)
+    own = slice(end - errors.n_params, end)
+    at, se = result.theta[-errors.n_params :], np.sqrt(np.diag(result.cov_joint)[own])
+    link_se = se / errors.working_slope(at, False)
+    reach = stats.norm.ppf(1.0 - tail) * link_se
+    low, high = (errors.from_working(errors.to_working(at, False) + sign * reach, False) for sign in (-1.0, 1.0))
+    return [(*map(float, row), "logit", float(w)) for *row, w in zip(at, se, low, high, link_se)]  # type: ignore[misc]
 
 
 def random_tables(problem: Problem, result: Result) -> dict[str, pd.DataFrame]:

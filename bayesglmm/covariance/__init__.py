@@ -10,9 +10,27 @@ posterior (the coordinates PyMC samples in), but left as it is for maximum likel
 an ordinary stationary point of a function that is even in it.
 """
 
-from bayesglmm.covariance.binding import bind_covariance
+from bayesglmm.covariance.ar1_errors import AR1Errors
+from bayesglmm.covariance.binding import bind_covariance, extra_levels
 from bayesglmm.covariance.block import BlockCovariance, sd_corr
 from bayesglmm.covariance.forms import FORMS, Coordinate, Form
 from bayesglmm.covariance.known import Known
+from bayesglmm.covariance.known_errors import KnownErrors
+from bayesglmm.covariance.pedigree import pedigree
+from bayesglmm.covariance.row_errors import RowErrors, bind_errors
 
-__all__ = ["FORMS", "BlockCovariance", "Coordinate", "Form", "Known", "bind_covariance", "sd_corr"]
+__all__ = [
+    "FORMS",
+    "AR1Errors",
+    "BlockCovariance",
+    "Coordinate",
+    "Form",
+    "Known",
+    "KnownErrors",
+    "RowErrors",
+    "bind_covariance",
+    "bind_errors",
+    "extra_levels",
+    "pedigree",
+    "sd_corr",
+]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.covariance.charted import Charted
 from bayesglmm.covariance.forms import Coordinate, Form
 from bayesglmm.design.types import Term
 
@@ -17,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class BlockCovariance:
+class BlockCovariance(Charted):
     """The covariance of one grouping factor's random effects.
 
     Parameters
@@ -43,14 +44,9 @@ class BlockCovariance:
         return self.terms[-1].stop
 
     @cached_property
-    def coordinates(self) -> tuple[Coordinate, ...]:
+    def coordinates(self) -> tuple[Coordinate, ...]:  # type: ignore[override]
         """One per entry of θ."""
         return tuple(c for t, f in zip(self.terms, self.forms) for c in f.coordinates(t.size))
-
-    @property
-    def n_params(self) -> int:
-        """Length of θ."""
-        return len(self.coordinates)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -91,36 +87,6 @@ class BlockCovariance:
         """The θ with non-negative scales that means the same covariance."""
         parts = [f.canonical(theta[s], t.size) for t, f, s in zip(self.terms, self.forms, self.slices)]
         return np.concatenate(parts)
-
-    def to_working(self, theta: Floats, log_scales: bool) -> Floats:
-        """Working coordinates of natural θ; `log_scales` for a posterior, not for maximum likelihood."""
-        out = np.array(theta, dtype=float)
-        for k, c in enumerate(self.coordinates):
-            if c.logged(log_scales):
-                out[k] = np.log(out[k])
-            elif c.kind == "interval":
-                out[k] = np.log(out[k] - c.low) - np.log(c.high - out[k])
-        return out
-
-    def from_working(self, work: Floats, log_scales: bool) -> Floats:
-        """Natural θ of working coordinates."""
-        out = np.array(work, dtype=float)
-        for k, c in enumerate(self.coordinates):
-            if c.logged(log_scales):
-                out[k] = np.exp(out[k])
-            elif c.kind == "interval":
-                out[k] = c.low + (c.high - c.low) / (1.0 + np.exp(-out[k]))
-        return out
-
-    def working_slope(self, theta: Floats, log_scales: bool) -> Floats:
-        """dθ/dw, elementwise: the Jacobian of :meth:`from_working` is diagonal."""
-        out = np.ones(self.n_params)
-        for k, c in enumerate(self.coordinates):
-            if c.logged(log_scales):
-                out[k] = theta[k]
-            elif c.kind == "interval":
-                out[k] = (theta[k] - c.low) * (c.high - theta[k]) / (c.high - c.low)
-        return out
 
 
 def sd_corr(L: Floats) -> tuple[Floats, Floats]:

@@ -111,6 +111,11 @@ def kenward_roger(problem: Problem, result: Result) -> KenwardRoger:
         A fit not by REML, or several grouping factors with too many levels for dense matrices.
     """
     at = solution_of(problem, result)
+    if len(at.model.parts) > len(at.model.covariance) and at.model.parts[-1].n_params:
+        raise MethodError(
+            "Kenward and Roger's degrees of freedom are for variances alone, and this model estimates a correlation of "
+            "the errors: ask for df='satterthwaite', which counts its uncertainty."
+        )
     if not at.model.reml:
         raise MethodError("Kenward-Roger is defined for REML fits; fit by 'reml', or ask for df='satterthwaite'.")
     pieces = _pieces(at, problem.covariance, result.theta)

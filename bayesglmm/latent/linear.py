@@ -24,6 +24,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ from numpy.typing import NDArray
 from bayesglmm.covariance import BlockCovariance
 from bayesglmm.latent.factor import Factor
 from bayesglmm.latent.structure import Loadings, Structure
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance.charted import Charted
+    from bayesglmm.latent.correlated import CorrelatedRows
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +82,8 @@ class LinearModel:
         Restricted likelihood.
     scale : float or None
         σ² when it is known, None when it is estimated.
+    rows : CorrelatedRows or None
+        Where errors go together within groups: the rows as they were given, everything above being whitened.
     """
 
     structure: Structure
@@ -86,6 +93,12 @@ class LinearModel:
     weights: Floats
     reml: bool = False
     scale: float | None = None
+    rows: CorrelatedRows | None = None
+
+    @property
+    def parts(self) -> tuple[Charted, ...]:
+        """What θ is made of: every grouping factor's covariance, then the parameters of the errors' correlation."""
+        return self.covariance if self.rows is None else (*self.covariance, self.rows.errors)
 
     @property
     def nu(self) -> int:
@@ -109,8 +122,8 @@ class LinearModel:
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Where each grouping factor's parameters stand in θ."""
-        ends = np.cumsum([0, *(c.n_params for c in self.covariance)])
+        """Where the parameters of each of :attr:`parts` stand in θ."""
+        ends = np.cumsum([0, *(c.n_params for c in self.parts)])
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def lambdas(self, theta: Floats) -> tuple[Floats, ...]:
@@ -133,6 +146,8 @@ class LinearModel:
         NotPositiveDefiniteError
             If H is not finite.
         """
+        if self.rows is not None and not np.array_equal(self.rows.at, theta[self.slices[-1]]):
+            return self.rows.model(self, theta[self.slices[-1]]).solve(theta, scale)
         scale = self.scale if scale is None else scale
         w, basis = self.weights, self.basis
         lambdas = self.lambdas(theta)
@@ -148,7 +163,8 @@ class LinearModel:
         e = basis.residual - basis.Q @ delta - loadings.expand(u)
         r2 = float(e @ (w * e) + u @ self.structure.penalty(u))
         sigma2 = r2 / self.nu if scale is None else scale
-        logdet = factor.logdet - self.structure.log_det_prior - float(np.log(w).sum())
+        logdet = factor.logdet - self.structure.log_det_prior
+        logdet += self.rows.log_det if self.rows is not None else -float(np.log(w).sum())
         logdet_x = 2.0 * float(np.log(np.diag(root)).sum() + np.log(np.abs(np.diag(basis.T))).sum())
         criterion = logdet + self.nu * np.log(2 * np.pi * sigma2) + r2 / sigma2 + (logdet_x if self.reml else 0.0)
         beta = np.linalg.solve(basis.T, basis.start + delta)
@@ -211,12 +227,14 @@ class Solution:
         model = self.model
         determinant: list[Floats] | list[float] = [0.0] * len(model.covariance)
         if model.reml:
-            determinant = self._outer_sums(_right_solve(self.R, self.root), _right_solve(self.B, self.root))
+            determinant = self._outer_sums(right_solve(self.R, self.root), right_solve(self.B, self.root))
         parts = []
         for k, (b, cov, s) in enumerate(zip(model.structure.layouts, model.covariance, model.slices)):
             inverse = self.factor.row_inverse[:, b.column : b.column + b.size]
             G = 2.0 * (model.weights[:, None] * b.z).T @ inverse - 2.0 * determinant[k]
             parts.append(cov.pullback(self.theta[s], G))
+        if model.rows is not None:
+            parts.append(model.rows.determinant_slopes(self))
         return np.concatenate([*parts, np.empty(0)]) + self.fit_gradient
 
     @cached_property
@@ -226,6 +244,8 @@ class Solution:
         parts = [
             cov.pullback(self.theta[s], -2.0 * G) for cov, s, G in zip(self.model.covariance, self.model.slices, sums)
         ]
+        if self.model.rows is not None:
+            parts.append(self.model.rows.fit_slopes(self))
         return np.concatenate([*parts, np.empty(0)])
 
     def _outer_sums(self, left: Floats, right: Floats) -> list[Floats]:
@@ -246,7 +266,7 @@ class Solution:
         """
         out = self.factor.row_quad - 1.0 / self.model.weights + np.square(self.residual) / self.scale
         if self.model.reml:
-            out = out + np.sum(np.square(_right_solve(self.R, self.root)), axis=1)
+            out = out + np.sum(np.square(right_solve(self.R, self.root)), axis=1)
         return out
 
     @property
@@ -271,6 +291,6 @@ def _cho_solve(L: Floats, x: Floats) -> Floats:
     return np.linalg.solve(L.T, np.linalg.solve(L, x))
 
 
-def _right_solve(R: Floats, L: Floats) -> Floats:
-    """R L⁻ᵀ."""
+def right_solve(R: Floats, L: Floats) -> Floats:
+    """R L⁻ᵀ for a small lower-triangular L."""
     return np.linalg.solve(L, R.T).T

@@ -93,7 +93,7 @@ def _steps(at: Solution, errors: Floats) -> Floats:
     model, theta = at.model, at.theta
     units = natural_units(model)
     steps = STEP * np.fmin(np.where(errors > 0, errors, np.nan), units)
-    for j, c in enumerate(c for cov in model.covariance for c in cov.coordinates):
+    for j, c in enumerate(c for cov in model.parts for c in cov.coordinates):
         if c.kind == "interval":
             steps[j] = min(steps[j], 0.1 * (theta[j] - c.low), 0.1 * (c.high - theta[j]))
     return steps

@@ -81,7 +81,7 @@ def fit_linear(
     ConvergenceError
         When the criterion is not finite where the search starts.
     """
-    k = sum(c.n_params for c in model.covariance)
+    k = sum(c.n_params for c in model.parts)
     pinned = np.zeros(k, dtype=bool)
     if start is None:
         theta, H, evaluations = warm_up(model)

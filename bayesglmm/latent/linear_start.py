@@ -16,7 +16,7 @@ WARM_UP = 2
 
 def homogeneous(model: LinearModel) -> NDArray[np.bool_]:
     """Which entries of θ scale with σ (all but correlations), shape (k,)."""
-    kinds = [c.kind != "interval" for cov in model.covariance for c in cov.coordinates]
+    kinds = [c.kind != "interval" for cov in model.parts for c in cov.coordinates]
     return np.array(kinds, dtype=bool)
 
 
@@ -32,19 +32,19 @@ def relative(model: LinearModel, theta: Floats, scale: float) -> Floats:
 
 def to_working(model: LinearModel, theta: Floats) -> Floats:
     """Working coordinates of relative θ: correlations on the line, scales as they are."""
-    parts = [c.to_working(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    parts = [c.to_working(theta[s], False) for c, s in zip(model.parts, model.slices)]
     return np.concatenate([*parts, np.empty(0)])
 
 
 def from_working(model: LinearModel, x: Floats) -> Floats:
     """Relative θ of working coordinates."""
-    parts = [c.from_working(x[s], False) for c, s in zip(model.covariance, model.slices)]
+    parts = [c.from_working(x[s], False) for c, s in zip(model.parts, model.slices)]
     return np.concatenate([*parts, np.empty(0)])
 
 
 def working_slope(model: LinearModel, theta: Floats) -> Floats:
     """dθ/dx, elementwise."""
-    parts = [c.working_slope(theta[s], False) for c, s in zip(model.covariance, model.slices)]
+    parts = [c.working_slope(theta[s], False) for c, s in zip(model.parts, model.slices)]
     return np.concatenate([*parts, np.empty(0)])
 
 
@@ -57,7 +57,7 @@ def column_rms(model: LinearModel, k: int) -> Floats:
 def starting_theta(model: LinearModel) -> Floats:
     """Relative θ at which every column contributes one residual standard deviation, uncorrelated."""
     parts = [cov.from_sd_corr(1.0 / column_rms(model, k)) for k, cov in enumerate(model.covariance)]
-    return np.concatenate([*parts, np.empty(0)])
+    return np.concatenate([*parts, np.empty(0) if model.rows is None else model.rows.at])
 
 
 def natural_units(model: LinearModel) -> Floats:
@@ -70,12 +70,12 @@ def natural_units(model: LinearModel) -> Floats:
             step[j] = 1e-4 * max(abs(theta[j]), 1e-2)
             moved = rms[:, None] * (cov.factor(theta + step) - cov.factor(theta)) / step[j]
             units.append(1.0 / float(np.linalg.norm(moved)))
-    return np.array(units)
+    return np.array(units + [1.0] * (len(start) - len(units)))  # correlations of the errors have no size
 
 
 def lifted(model: LinearModel, theta: Floats) -> Floats:
     """θ with scales away from zero: zero is stationary whatever the data, so a search must not start there."""
-    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
+    scales = np.array([c.kind == "scale" for cov in model.parts for c in cov.coordinates], dtype=bool)
     floor = 0.05 * natural_units(model)
     return np.where(scales & (theta < floor), floor, theta)
 
@@ -120,7 +120,7 @@ def _fixed_point(at: Solution, rho: list[Floats]) -> Floats:
         root = L @ np.linalg.cholesky(u.T @ u / (b.levels * at.scale) + 1e-4 * np.eye(b.size))
         sd, corr = sd_corr(root)
         parts.append(cov.from_sd_corr(sd, 0.9 * corr + 0.1 * np.eye(b.size)))
-    return np.concatenate(parts)
+    return np.concatenate([*parts, at.theta[sum(c.n_params for c in at.model.covariance) :]])
 
 
 def starting_inverse(model: LinearModel, theta: Floats, rho: list[Floats]) -> Floats:
@@ -130,6 +130,7 @@ def starting_inverse(model: LinearModel, theta: Floats, rho: list[Floats]) -> Fl
     """
     blocks = zip(model.structure.layouts, model.covariance, rho)
     levels = [np.full(c.n_params, b.levels * np.mean(r) ** 2) for b, c, r in blocks]
-    scales = np.array([c.kind == "scale" for cov in model.covariance for c in cov.coordinates], dtype=bool)
+    levels.append(np.full(len(theta) - sum(map(len, levels)), float(len(model.y))))
+    scales = np.array([c.kind == "scale" for cov in model.parts for c in cov.coordinates], dtype=bool)
     size = np.where(scales, np.abs(theta), natural_units(model))
     return np.diag(np.square(size / working_slope(model, theta)) / (2.0 * np.concatenate([*levels, np.empty(0)])))

@@ -37,21 +37,30 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     -------
     ndarray, shape (n_rows,)
     """
-    structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
     lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
-    loadings = structure.at(lambdas)
-    weights = working_weights_at(problem, result)
-    factor = loadings.factorize(weights)
-    K = factor.solve(loadings.cross(weights, problem.design.X))
+    factor, K = _factor_and_slope(problem, result, lambdas)
     x = np.array(design.X)
     unseen = np.zeros(design.nobs)
-    for layout, block, L in zip(structure.layouts, design.blocks, lambdas):
+    for layout, block, L in zip(factor.plan.structure.layouts, design.blocks, lambdas):
         loading, seen = block.z @ L, block.codes >= 0
         unseen += np.where(seen, 0.0, np.sum(loading**2, axis=1))
         for c in range(layout.size):
             x[seen] -= loading[seen, c, None] * K[layout.start + block.codes[seen] * layout.size + c]
-    quad = factor.row_quad if design is problem.design else _row_quad(factor, lambdas, design)
+    # The rows of a factor made with correlated errors are whitened: they are not those of the design.
+    own = design is problem.design and problem.errors is None
+    quad = factor.row_quad if own else _row_quad(factor, lambdas, design)
     return np.einsum("ij,jk,ik->i", x, result.cov_beta, x) + quad + unseen
+
+
+def _factor_and_slope(problem: Problem, result: Result, lambdas: list[Floats]) -> tuple[Factor, Floats]:
+    """The factor of H and K = H⁻¹A'WX at a fit."""
+    if problem.errors is not None:
+        at = solution_of(problem, result)
+        return at.factor, at.B @ at.model.basis.T / np.sqrt(at.scale)
+    loadings = analyse(problem.design.blocks, problem.covariance, problem.design.nobs).at(lambdas)
+    weights = working_weights_at(problem, result)
+    factor = loadings.factorize(weights)
+    return factor, factor.solve(loadings.cross(weights, problem.design.X))
 
 
 def _row_quad(factor: Factor, lambdas: list[Floats], design: Design) -> Floats:

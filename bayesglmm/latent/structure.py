@@ -8,7 +8,7 @@ identity, or K⁻¹ ⊗ I for a factor with a known between-level covariance K.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,13 @@ class Structure:
     def log_det_prior(self) -> float:
         """log|P|."""
         return sum(b.size * b.log_det_precision for b in self.layouts)
+
+    def with_columns(self, columns: Sequence[Floats]) -> Structure:
+        """The same levels with other column values z, one (n, q) array per factor; the elimination order is shared."""
+        layouts = tuple(replace(b, z=z) for b, z in zip(self.layouts, columns))
+        other = replace(self, layouts=layouts)
+        other.__dict__["plan"] = self.plan  # the order depends on the codes alone, and the numbers on the loadings
+        return other
 
     def penalty(self, u: Floats) -> Floats:
         """P u, shape (m,) or (m, k)."""

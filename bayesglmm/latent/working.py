@@ -72,7 +72,8 @@ def fit_working(
             f"{method!r} works by mean and variance alone, and that is not how the likelihood of {problem.family.name} "
             "is solved; use 'laplace'."
         )
-    fixed = _fixed_scale(problem, "free" if method in ("ml", "reml") else scale)
+    given = None if problem.errors is None else problem.errors.scale
+    fixed = given if method in ("ml", "reml") else _fixed_scale(problem, scale)
     loop = Loop(
         problem,
         analyse(problem.design.blocks, problem.covariance, problem.design.nobs),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.families import eta_domain
+from bayesglmm.latent.correlated import correlated_model
 from bayesglmm.latent.factor import NotPositiveDefiniteError
 from bayesglmm.latent.linear import LinearModel
 from bayesglmm.latent.linear_fit import LinearFit, fit_linear
@@ -73,13 +74,16 @@ class Loop:
     def model(self, at: Expansion) -> LinearModel:
         """The working linear mixed model."""
         p = self.problem
-        return LinearModel(self.structure, p.covariance, p.design.X, at.z, at.weights, self.reml, self.scale)
+        data = (self.structure, p.covariance, p.design.X, at.z, at.weights)
+        if p.errors is not None:
+            return correlated_model(p.errors, *data, reml=self.reml, scale=self.scale)
+        return LinearModel(*data, self.reml, self.scale)
 
     def predictor(self, fit: LinearFit, marginal: bool) -> Floats:
         """η at a fit of the working model, offset included; without the random effects when `marginal`."""
         at = fit.solution
         eta = self.problem.design.X @ at.beta + self.problem.design.offset
-        return eta if marginal or not self.structure.m else eta + at.loadings.expand(at.u)
+        return eta if marginal or not self.structure.m else eta + self.structure.at(at.lambdas).expand(at.u)
 
 
 @dataclass(frozen=True)

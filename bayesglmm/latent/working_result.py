@@ -134,6 +134,7 @@ def _boundary(problem: Problem, fit: LinearFit) -> tuple[tuple[str, ...], NDArra
         words, edge = find_boundary(block, cov, fit.theta[s], sigma / column_rms(model, k))
         terms += words
         edges.append(edge)
+    edges.append(np.zeros(len(fit.pinned) - sum(map(len, edges)), dtype=bool))
     return tuple(terms), np.concatenate(edges) | fit.pinned
 
 
@@ -180,7 +181,7 @@ def _information_notes(loop: Loop, at: Solution) -> tuple[str, ...]:
         loop.problem.design.blocks, at.model.structure.layouts, loop.problem.covariance, at.model.slices
     ):
         per_level = np.bincount(layout.codes, at.model.weights * layout.z[:, 0] ** 2, layout.levels) / at.scale
-        median = float(np.median(per_level))
+        median = float(np.median(per_level[np.unique(layout.codes)]))  # a known covariance may have levels without rows
         if not gaussian and median < LITTLE_INFORMATION and cov.sd_corr(at.theta[s])[0].max() > 0.0:
             notes.append(
                 f"the levels of {block.group} carry little information (median {median:.2g}; for counts, expected "
