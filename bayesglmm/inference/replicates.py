@@ -93,7 +93,7 @@ def _one(task: Task, seed: np.random.SeedSequence) -> Refitted:
     rng = np.random.Generator(np.random.PCG64(seed))
     try:
         y = simulate(task.problem, *task.point, rng)[0]
-        problem = _with_response(task.problem, y)
+        problem = with_response(task.problem, y)
         result = METHODS[task.method].run(problem, **task.options)
         if not result.status.converged:
             return Refitted({}, failure=f"not converged: {result.status.message}")
@@ -101,7 +101,7 @@ def _one(task: Task, seed: np.random.SeedSequence) -> Refitted:
         if task.alternative is None:
             return Refitted(estimates)
         larger, method, options = task.alternative
-        other: Result = METHODS[method].run(_with_response(larger, y), **options)
+        other: Result = METHODS[method].run(with_response(larger, y), **options)
         if not other.status.converged:
             return Refitted({}, failure=f"larger model not converged: {other.status.message}")
         assert other.loglik is not None
@@ -111,7 +111,8 @@ def _one(task: Task, seed: np.random.SeedSequence) -> Refitted:
         return Refitted({}, failure=f"{type(error).__name__}: {error}")
 
 
-def _with_response(problem: Problem, y: Floats) -> Problem:
+def with_response(problem: Problem, y: Floats) -> Problem:
+    """The same problem with another response."""
     return replace(problem, design=replace(problem.design, response=replace(problem.response, y=y)))
 
 
