@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
-from bayesglmm.covariance import sd_corr
-from bayesglmm.links import get_link
-from bayesglmm.parameters import theta_slices
+from bayesglmm.parameters import posterior_variables
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
@@ -36,23 +34,6 @@ def coords_dims(problem: Problem) -> tuple[dict[str, Any], dict[str, list[str]]]
         coords[bis] = list(block.columns)
         dims[names.corr_variable(group)] = [column, bis]
     return coords, dims
-
-
-def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
-    """Draws as the variables a user knows: coefficients, random effects, sds, correlations, auxiliaries."""
-    out: dict[str, Floats] = {names.COEFFICIENTS: draws.beta}
-    for k, (block, where) in enumerate(zip(problem.design.blocks, theta_slices(problem))):
-        covariance = problem.covariance[k]
-        flat = draws.theta[..., where].reshape(-1, covariance.n_params)
-        sd, corr = sd_corr(np.stack([covariance.factor(t) for t in flat]))
-        shape = draws.beta.shape[:2]
-        out[names.sd_variable(block.group)] = sd.reshape(*shape, -1)
-        if names.has_correlation(covariance):
-            out[names.corr_variable(block.group)] = corr.reshape(*shape, *corr.shape[-2:])
-        out[names.group_variable(block.group)] = draws.effects[k]
-    for j, auxiliary in enumerate(problem.auxiliaries):
-        out[auxiliary.name] = np.asarray(get_link(auxiliary.link).mean(draws.psi[..., j]))
-    return out
 
 
 def log_likelihood(problem: Problem, draws: Draws) -> Floats:

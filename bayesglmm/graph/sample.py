@@ -14,25 +14,12 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
+from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats
 from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws
 
 Floats = NDArray[np.float64]
-
-#: (fraction done, what is going on) → None
-Progress = Callable[[float, str], None]
-
-#: Sampler statistics as ArviZ calls them ← as samplers do.
-_STATS = {
-    "diverging": ("diverging",),
-    "energy": ("energy",),
-    "lp": ("lp", "logp"),
-    "n_steps": ("n_steps",),
-    "tree_depth": ("tree_depth", "depth"),
-    "step_size": ("step_size",),
-    "acceptance_rate": ("acceptance_rate", "mean_tree_accept"),
-}
 
 
 class Sampled(NamedTuple):
@@ -40,17 +27,6 @@ class Sampled(NamedTuple):
 
     draws: Draws
     parameters: dict[str, Floats]
-
-
-class Plan(NamedTuple):
-    """What a sampler is asked for."""
-
-    draws: int
-    tune: int
-    chains: int
-    seed: int
-    target_accept: float
-    progress: Progress | bool | None
 
 
 def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
@@ -94,12 +70,7 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
 
     shape = (plan.chains, plan.draws)
     values = to_values(problem, get, shape)
-    found = {
-        ours: np.asarray(stats[theirs].values)
-        for ours, options in _STATS.items()
-        for theirs in options
-        if theirs in stats
-    }
+    found = sampler_stats(stats)
     draws = Draws(values.beta, values.theta, values.psi, values.effects, independent=False, stats=found)
     return Sampled(draws, scalar_parameters(problem, get))
 
@@ -108,28 +79,7 @@ def _nutpie(model: pm.Model, wanted: list[str], plan: Plan) -> Any:
     import nutpie
 
     compiled = nutpie.compile_pymc_model(model, var_names=wanted)
-    started = time.perf_counter()
-    hook = plan.progress
-
-    def report(chains: list[Any]) -> None:
-        total = sum(c.total_draws for c in chains)
-        done = sum(c.finished_draws for c in chains)
-        divergences = sum(c.divergences for c in chains)
-        assert callable(hook)
-        hook(done / total if total else 0.0, _words(done, total, divergences, time.perf_counter() - started))
-
-    return nutpie.sample(
-        compiled,
-        draws=plan.draws,
-        tune=plan.tune,
-        chains=plan.chains,
-        cores=min(plan.chains, os.cpu_count() or 1),
-        seed=plan.seed,
-        target_accept=plan.target_accept,
-        save_warmup=False,
-        progress_bar=plan.progress is True,
-        progress_callback=report if callable(hook) else None,
-    )
+    return run_nutpie(compiled, plan, min(plan.chains, os.cpu_count() or 1))
 
 
 def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
@@ -142,7 +92,7 @@ def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
             done += 1
             divergences += any(s.get("diverging", False) for s in draw.stats) and not draw.tuning
             if done % 50 == 0 and callable(plan.progress):
-                plan.progress(done / total, _words(done, total, divergences, time.perf_counter() - started))
+                plan.progress(done / total, progress_words(done, total, divergences, time.perf_counter() - started))
 
         own = name == "pymc"
         return pm.sample(
@@ -162,12 +112,6 @@ def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
         )
 
     return sample
-
-
-def _words(done: int, total: int, divergences: int, seconds: float) -> str:
-    left = seconds * (total - done) / done if done else float("nan")
-    ending = "" if not done else f", about {left:.0f} s left"
-    return f"{done} of {total} draws, {divergences} divergences{ending}"
 
 
 #: Samplers by name: (model, names of the variables to keep, plan) → DataTree.

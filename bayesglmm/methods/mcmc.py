@@ -47,11 +47,14 @@ def run(
     problem: Problem,
     *,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
     sampler: str | None = None,
-    target_accept: float = 0.9,
+    marginalize: bool | str | None = None,
+    nodes: int | tuple[int, int] | None = None,
+    effects: str = "exact",
+    target_accept: float | None = None,
     progress: Callable[[float, str], None] | bool | None = None,
 ) -> Result:
     """Sample the posterior of everything.
@@ -61,15 +64,22 @@ def run(
     problem : Problem
         The model.
     draws, tune : int
-        Draws kept and warm-up draws, per chain.
+        Draws kept and warm-up draws, per chain. 1000 warm-up draws on the whole graph, 150 on the marginal posterior.
     chains : int
         Number of chains.
     seed : int, optional
         The same seed gives the same draws on the same machine; one is drawn and kept in ``options`` when left out.
     sampler : {"nutpie", "pymc", "numpyro", "blackjax"}, optional
         nutpie unless given.
-    target_accept : float
-        Mean acceptance probability the step size is adapted to.
+    marginalize : {True, "laplace", "agq"}, optional
+        Integrate the random effects out, sample the parameters alone, and draw the random effects afterwards: see
+        :func:`bayesglmm.methods.marginalized.sample`. True is quadrature where `nodes` are given, else Laplace.
+    nodes : int or (int, int), optional
+        Quadrature nodes per dimension, for ``marginalize="agq"``.
+    effects : {"exact", "gaussian"}
+        How the random effects are drawn given the parameters when they were integrated out.
+    target_accept : float, optional
+        Mean acceptance probability the step size is adapted to: 0.9 on the whole graph, 0.65 on the marginal posterior.
     progress : callable or bool, optional
         ``progress(fraction, text)`` is called a few times a second (from another thread; with nutpie and pymc);
         True shows the sampler's own bar.
@@ -87,20 +97,42 @@ def run(
     ConvergenceError
         No starting point with a finite density.
     """
-    from bayesglmm.graph.sample import Plan, sample_posterior
-
     for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
-        if not isinstance(value, int | np.integer) or value < 1:
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
             raise MethodError(f"{name}={value!r}; a whole number of at least 1 is expected.")
-    if not 0.0 < target_accept < 1.0:
+    if target_accept is not None and not 0.0 < target_accept < 1.0:
         raise MethodError(f"target_accept={target_accept!r}; a number between 0 and 1 is expected.")
+    given = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "target_accept": target_accept}
+    if marginalize:
+        return _marginal(problem, marginalize, nodes, sampler, effects, given | {"progress": progress})
+    if nodes is not None:
+        raise MethodError(f"nodes={nodes!r} goes with marginalize='agq': the whole graph needs no quadrature.")
+    from bayesglmm.graph.runner import Plan
+    from bayesglmm.graph.sample import sample_posterior
+
+    tune, target_accept = tune or 1000, target_accept or 0.9
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
     sampler = sampler or "nutpie"
     started = time.perf_counter()
     sampled = sample_posterior(problem, sampler, Plan(draws, tune, chains, seed, target_accept, progress))
-    status = _status(problem, sampled.parameters, sampled.draws, time.perf_counter() - started)
+    status = judge(problem, sampled.parameters, sampled.draws, time.perf_counter() - started)
     options = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "sampler": sampler}
     return summarise(problem, sampled.draws, status, options | {"target_accept": target_accept})
+
+
+def _marginal(
+    problem: Problem, marginalize: bool | str, nodes: Any, sampler: str | None, effects: str, given: dict[str, Any]
+) -> Result:
+    """NUTS over the parameters alone."""
+    from bayesglmm.methods.marginalized import nodes_of, sample
+
+    if sampler not in (None, "nutpie"):
+        raise MethodError(
+            f"sampler={sampler!r} with marginalize={marginalize!r}: the marginal posterior is sampled by nutpie. "
+            "model.to_pymc(marginalize=True) is a PyMC model for other samplers."
+        )
+    own = {k: v for k, v in given.items() if v is not None}
+    return sample(problem, nodes=nodes_of(problem, marginalize, nodes), effects=effects, **own)
 
 
 def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str, Any]) -> Result:
@@ -149,7 +181,7 @@ def _mean_theta(problem: Problem, theta: Floats) -> Floats:
     return np.concatenate(out)
 
 
-def _status(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds: float) -> Status:
+def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds: float) -> Status:
     """Judge the draws by R-hat, effective sizes and divergences."""
     from arviz_stats.base import array_stats
 

@@ -1,0 +1,98 @@
+"""What samplers are asked for and what they say on the way, whatever the density: imports no sampler and no PyMC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: (fraction done, what is going on) → None
+Progress = Callable[[float, str], None]
+
+#: Sampler statistics as ArviZ calls them ← as samplers do.
+_STATS = {
+    "diverging": ("diverging",),
+    "energy": ("energy",),
+    "lp": ("lp", "logp"),
+    "n_steps": ("n_steps",),
+    "tree_depth": ("tree_depth", "depth"),
+    "step_size": ("step_size",),
+    "acceptance_rate": ("acceptance_rate", "mean_tree_accept"),
+}
+
+
+class Plan(NamedTuple):
+    """What a sampler is asked for."""
+
+    draws: int
+    tune: int
+    chains: int
+    seed: int
+    target_accept: float
+    progress: Progress | bool | None
+
+
+def sampler_stats(stats: Any) -> dict[str, Floats]:
+    """Statistics of every draw, shape (chains, draws), under ArviZ's names."""
+    return {
+        ours: np.asarray(stats[theirs].values)
+        for ours, options in _STATS.items()
+        for theirs in options
+        if theirs in stats
+    }
+
+
+def run_nutpie(compiled: Any, plan: Plan, cores: int) -> Any:
+    """Draw by nutpie, telling `plan.progress` a few times a second.
+
+    Parameters
+    ----------
+    compiled : nutpie.CompiledModel
+        The density.
+    plan : Plan
+        What is asked for.
+    cores : int
+        Chains at a time.
+
+    Returns
+    -------
+    xarray.DataTree
+    """
+    import nutpie
+
+    started = time.perf_counter()
+    hook = plan.progress
+
+    def report(chains: list[Any]) -> None:
+        total = sum(c.total_draws for c in chains)
+        done = sum(c.finished_draws for c in chains)
+        divergences = sum(c.divergences for c in chains)
+        finished = sum(c.finished_draws >= c.total_draws for c in chains)
+        assert callable(hook)
+        words = progress_words(done, total, divergences, time.perf_counter() - started)
+        hook(done / total if total else 0.0, f"{finished} of {plan.chains} chains done, {words}")
+
+    return nutpie.sample(
+        compiled,
+        draws=plan.draws,
+        tune=plan.tune,
+        chains=plan.chains,
+        cores=cores,
+        seed=plan.seed,
+        target_accept=plan.target_accept,
+        save_warmup=False,
+        progress_bar=plan.progress is True,
+        progress_callback=report if callable(hook) else None,
+    )
+
+
+def progress_words(done: int, total: int, divergences: int, seconds: float) -> str:
+    """How far a sampler is, in words."""
+    left = seconds * (total - done) / done if done else float("nan")
+    ending = "" if not done else f", about {left:.0f} s left"
+    return f"{done} of {total} draws, {divergences} divergences{ending}"

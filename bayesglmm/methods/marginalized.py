@@ -1,0 +1,213 @@
+"""NUTS over the parameters alone, the random effects integrated out by Laplace or quadrature and drawn afterwards.
+
+``model.fit("mcmc", marginalize="laplace")`` comes here, and so does whoever wants to go on from a fit:
+:func:`sample`. Not a method of its own: the result is that of ``mcmc``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayesglmm.errors import MethodError
+from bayesglmm.graph.runner import Plan, Progress
+from bayesglmm.priors import flat_priors
+from bayesglmm.problem import Problem
+from bayesglmm.result import Draws, Result
+
+#: Share of proposals of the random effects' independence sampler below which a note says so.
+GAUSSIAN_ENOUGH = 0.5
+
+
+def nodes_of(problem: Problem, marginalize: bool | str, nodes: Any) -> Any:
+    """Quadrature nodes per dimension of a request: 1 for Laplace.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    marginalize : {True, "laplace", "agq"}
+        True is ``"agq"`` where `nodes` are given, else ``"laplace"``.
+    nodes : int, (int, int) or None
+        For ``"agq"``: as many as the method ``agq`` takes unless given.
+
+    Raises
+    ------
+    MethodError
+        Another request, or nodes for Laplace.
+    """
+    if marginalize not in (True, "laplace", "agq"):
+        raise MethodError(f"marginalize={marginalize!r}; True, 'laplace' or 'agq' is expected.")
+    if marginalize == "laplace" and nodes not in (None, 1):
+        raise MethodError(f"marginalize='laplace' with nodes={nodes!r}: Laplace is one node; use marginalize='agq'.")
+    if nodes is not None:
+        return nodes
+    if marginalize != "agq" or not problem.design.blocks:
+        return 1
+    from bayesglmm.latent.quadrature_nodes import default_nodes
+
+    return default_nodes(problem.design.blocks)
+
+
+def sample(
+    problem: Problem,
+    start: Result | None = None,
+    *,
+    draws: int = 1000,
+    tune: int = 150,
+    chains: int = 4,
+    seed: int | None = None,
+    nodes: int | tuple[int, int] | None = None,
+    kernel: str = "auto",
+    effects: str = "exact",
+    target_accept: float = 0.65,
+    progress: Progress | bool | None = None,
+) -> Result:
+    """Sample the marginal posterior of the parameters by NUTS, then the random effects given each draw.
+
+    What is sampled is p(β, θ, ψ | y) with the random effects integrated out by Laplace's approximation or adaptive
+    quadrature; with enough nodes it is exact. Under ``priors="flat"`` the priors are flat on the natural scale of
+    every parameter, as in the PyMC graph.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    start : Result, optional
+        A fit by ``"laplace"``, ``"agq"`` or ``"inla"`` to start from; its mode is found first when left out.
+    draws, tune : int
+        Draws kept and warm-up draws, per chain. The sampler starts with the mass matrix of the fit, so that few
+        warm-up draws do.
+    chains : int
+        Number of chains, one after the other.
+    seed : int, optional
+        The same seed gives the same draws on the same machine; one is drawn and kept in ``options`` when left out.
+    nodes : int or (int, int), optional
+        Quadrature nodes per dimension; those of `start` when left out, else 1 (Laplace).
+    kernel : {"auto", "graph"}
+        Closed forms where there are some, or derivatives of the PyMC graph.
+    effects : {"exact", "gaussian"}
+        Random effects from the Gaussian at their conditional modes, or from their conditional distribution itself (a
+        few independence Metropolis steps with that Gaussian as the proposal).
+    target_accept : float
+        Mean acceptance probability the step size is adapted to. In whitened coordinates 0.65 takes about half the
+        gradients that 0.8 takes for the same effective size.
+    progress : callable or bool, optional
+        ``progress(fraction, text)``, or True for the sampler's own bar.
+
+    Returns
+    -------
+    Result
+        As by ``mcmc``: means, covariances, draws (random effects included), R-hat, effective sizes, divergences.
+        ``draws.stats["lp"]`` is the log marginal posterior density at the draw, in working coordinates.
+
+    Raises
+    ------
+    MethodError
+        A quasi-family, or nodes that do not go with the model.
+    ConvergenceError
+        No point with a finite marginal posterior.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, pandas as pd
+    >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 1, 0], "g": list("aabbccdd")})
+    >>> model = bg.Model("y ~ 1 + (1 | g)", data, family="poisson")
+    >>> result = sample(model.problem, draws=50, tune=50, chains=2, seed=1)
+    >>> result.draws.effects[0].shape
+    (2, 50, 4, 1)
+    """
+    from bayesglmm.latent.nuts import draw_effects, sample_target, whiten
+    from bayesglmm.latent.target import make_target
+    from bayesglmm.latent.threads import one_thread
+
+    if effects not in ("exact", "gaussian"):
+        raise MethodError(f"effects={effects!r}; 'exact' or 'gaussian' is expected.")
+    if problem.family.quasi:
+        raise MethodError(f"{problem.family.name} is a quasi-family: it has no likelihood to integrate.")
+    began = time.perf_counter()
+    if nodes is None:
+        nodes = 1 if start is None else start.options.get("nodes") or 1
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    plan = Plan(draws, tune, chains, seed, target_accept, progress)
+    proper = problem
+    if problem.priors is None:
+        proper = replace(problem, priors=flat_priors(problem.design, problem.family, problem.covariance))
+    with one_thread():
+        target = make_target(proper, nodes, kernel)
+        optimum = _centre(proper, target, start)
+        sampled = sample_target(whiten(target, optimum), plan)
+        x = sampled.x.reshape(-1, sampled.x.shape[-1])
+        u, accepted = draw_effects(target, optimum, x, np.random.default_rng(seed), effects == "exact")
+    found = _packed(target, x, u, sampled.x.shape[:2], sampled.stats)
+    options = {
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "seed": seed,
+        "sampler": "nutpie",
+        "marginalize": "laplace" if nodes == 1 else "agq",
+        "nodes": nodes,
+        "kernel": kernel,
+        "effects": effects,
+        "target_accept": target_accept,
+    }
+    return _result(problem, found, accepted, options, time.perf_counter() - began)
+
+
+def _centre(problem: Problem, target: Any, start: Result | None) -> Any:
+    """Where the sampler starts, with curvature and derivatives of the modes."""
+    from bayesglmm.latent.curvature import curvature
+    from bayesglmm.latent.outer import Optimum
+    from bayesglmm.latent.restart import search
+    from bayesglmm.latent.start import starting_point
+
+    coordinates = target.coordinates
+    if start is not None and start.cov_joint is not None:
+        with np.errstate(all="ignore"):
+            x = coordinates.join(start.beta, start.theta, start.psi)
+            spread = np.sqrt(np.diag(start.cov_joint)) / np.abs(coordinates.slope(start.theta))
+        if np.all(np.isfinite(x)) and np.all(np.isfinite(spread)):
+            point = target.at(x)
+            if np.isfinite(point.value):
+                bent = curvature(target, point, np.where(spread > 0, spread, 1.0))
+                if bent.definite:
+                    return Optimum(point, bent, 0.0, True, "", 0, 0)
+    return search(target, starting_point(problem, target.objective, coordinates))
+
+
+def _packed(target: Any, x: Any, u: Any, shape: tuple[int, int], stats: dict[str, Any]) -> Draws:
+    from bayesglmm.latent.draws import pack_draws
+
+    flat = pack_draws(target, x, u, {})
+
+    def chained(a: Any) -> Any:
+        return a.reshape(*shape, *a.shape[2:])
+
+    own = tuple(map(chained, flat.effects))
+    return Draws(chained(flat.beta), chained(flat.theta), chained(flat.psi), own, independent=False, stats=stats)
+
+
+def _result(problem: Problem, draws: Draws, accepted: Any, options: dict[str, Any], seconds: float) -> Result:
+    from bayesglmm.graph.variables import scalar_parameters
+    from bayesglmm.methods.mcmc import judge, summarise
+    from bayesglmm.parameters import posterior_variables
+
+    parameters = scalar_parameters(problem, posterior_variables(problem, draws).__getitem__)
+    status = judge(problem, parameters, draws, seconds)
+    nodes = options["nodes"]
+    how = "Laplace's approximation" if nodes == 1 else f"adaptive quadrature, nodes={nodes}"
+    facts: dict[str, str] = {"random effects": f"integrated out by {how}, then drawn given the parameters"}
+    if np.isfinite(accepted).any():
+        share = float(np.nanmean(accepted))
+        facts["Gaussian proposals of random effects taken"] = f"{100 * share:.0f} %"
+        if share < GAUSSIAN_ENOUGH:
+            note = f"only {100 * share:.0f} % of the Gaussian proposals of random effects were taken: the conditional "
+            note += "distributions are far from Gaussian, and so may be what Laplace makes of the parameters."
+            status = replace(status, notes=(*status.notes, note))
+    result = summarise(problem, draws, status, options)
+    facts = facts if problem.design.blocks else {}
+    return replace(result, objective=f"marginal posterior of the parameters ({how}), by NUTS", extras={"facts": facts})
