@@ -105,19 +105,19 @@ class Copies:
     def gather(self, u: Floats) -> Floats:
         """One row per copy, shape (count, m, ...), of the unknowns of all copies, shape (count · m, ...)."""
         parts = [u[b.start : b.stop].reshape(self.count, -1, *u.shape[1:]) for b in self.structure.layouts]
-        return np.concatenate([*parts, np.empty((self.count, 0, *u.shape[1:]))], axis=1)
+        return np.concatenate([*parts, np.empty((self.count, 0, *u.shape[1:]), dtype=u.dtype)], axis=1)
 
     def scatter(self, u: Floats) -> Floats:
         """The inverse of :meth:`gather`, for shape (count, m)."""
         parts = [u[:, b.start : b.stop].ravel() for b in self.objective.structure.layouts]
-        return np.concatenate([*parts, np.empty(0)])
+        return np.concatenate([*parts, np.empty(0, dtype=u.dtype)])
 
     @cached_property
     def units(self) -> Units:
         """The units of all copies: those of the first copy first."""
         own = find_units(self.objective.structure)
         shift = own.count * np.arange(self.count)[:, None]
-        unknowns = self.scatter((own.of_unknown + shift).astype(float)).astype(np.int64)
+        unknowns = self.scatter(own.of_unknown + shift)
         return Units((own.of_row + shift).ravel(), unknowns, own.count * self.count)
 
     def by_unit(self, rows: Floats, unknowns: Floats) -> Floats:

@@ -72,7 +72,8 @@ class Factor:
         """C rhs with CC' = H⁻¹: standard normal `rhs` becomes draws from N(0, H⁻¹); shape (m,) or (m, k)."""
         lead, tail = self._split(rhs)
         if self.tail is not None:
-            tail = self.tail.upper(tail)
+            # In elimination order, so that an entry of `rhs` is the noise of the unknown in its place.
+            tail = self.tail.upper(tail[self.tail.plan.order])
             lead = lead - self._up(tail)
         if self.lead is not None:
             lead = blocks.backward(self.lead, lead)
