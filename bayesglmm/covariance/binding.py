@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bayesglmm.covariance.block import BlockCovariance
 from bayesglmm.covariance.forms import FORMS, Form
-from bayesglmm.covariance.known import Known, known_precision
+from bayesglmm.covariance.known import Known, known_levels, known_precision
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 
@@ -38,6 +39,17 @@ def bind_covariance(blocks: tuple[RandomBlock, ...], requested: dict[str, Any] |
     return tuple(_bind_block(b, requested.get(b.group)) for b in blocks)
 
 
+def extra_levels(blocks: tuple[RandomBlock, ...], requested: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
+    """Levels of known covariances and precisions that occur in no row, by group; they have random effects too."""
+    out = {}
+    for block in blocks:
+        known = (requested or {}).get(block.group)
+        if isinstance(known, Known):
+            seen = set(block.levels)
+            out[block.group] = tuple(v for v in known_levels(block.group, known) if v not in seen)
+    return out
+
+
 def _bind_block(block: RandomBlock, request: Any) -> BlockCovariance:
     if isinstance(request, Known):
         precision, log_det = known_precision(block, request)
@@ -46,7 +58,7 @@ def _bind_block(block: RandomBlock, request: Any) -> BlockCovariance:
         return BlockCovariance(block.terms, _default_forms(block))
     if request not in FORMS:
         raise MethodError(
-            f"covariance of {block.group!r} is {request!r}; known forms are {', '.join(FORMS)}, or bg.Known(K)."
+            f"covariance of {block.group!r} is {request!r}; known forms are {', '.join(FORMS)}, or bg.Known(...)."
         )
     return BlockCovariance(block.terms, (FORMS[request],) * len(block.terms))
 

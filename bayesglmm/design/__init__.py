@@ -5,6 +5,7 @@ from __future__ import annotations
 from bayesglmm.design.build import build_design, rebind
 from bayesglmm.design.chunked import ChunkedDesign, build_chunked_design
 from bayesglmm.design.chunks import Chunks, as_chunks
+from bayesglmm.design.groups import with_levels
 from bayesglmm.design.options import row_values
 from bayesglmm.design.response import check_constant_response
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
@@ -22,4 +23,5 @@ __all__ = [
     "check_constant_response",
     "rebind",
     "row_values",
+    "with_levels",
 ]

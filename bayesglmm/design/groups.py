@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesglmm.design.columns import Column, Factor, recode
 from bayesglmm.design.matrix import build_matrix
-from bayesglmm.design.types import Floats, Ints, RandomBlock, Term
+from bayesglmm.design.types import Design, Floats, Ints, RandomBlock, Term
 from bayesglmm.errors import DataError
 from bayesglmm.formula import RandomTerm
 
@@ -105,6 +105,31 @@ def rebind_block(
         codes = np.full(len(index), -1, dtype=np.int64)
     matrices = [build_matrix(t.terms, columns, index, spec)[0] for t, spec in zip(binding.terms, binding.specs)]
     return _assemble(binding, codes, matrices)
+
+
+def with_levels(design: Design, extra: Mapping[str, tuple[str, ...]]) -> Design:
+    """A design whose grouping factors have levels that occur in no row, after those that do.
+
+    Parameters
+    ----------
+    design : Design
+        From :func:`~bayesglmm.design.build.build_design`.
+    extra : mapping
+        Group → names of the levels to add.
+    """
+    if not any(extra.values()):
+        return design
+    pairs = [_widen(b, g, extra.get(b.group, ())) for b, g in zip(design.blocks, design.binding.groups)]
+    binding = replace(design.binding, groups=tuple(g for _, g in pairs))
+    return replace(design, blocks=tuple(b for b, _ in pairs), binding=binding)
+
+
+def _widen(block: RandomBlock, binding: GroupBinding, extra: tuple[str, ...]) -> tuple[RandomBlock, GroupBinding]:
+    """New data may have the added levels too; not where several columns make the factor: they are unseen there."""
+    wide = replace(block, levels=(*block.levels, *extra))
+    if len(binding.levels) > 1:
+        return wide, binding
+    return wide, replace(binding, levels=(wide.levels,), cells=np.arange(len(wide.levels)))
 
 
 def _assemble(binding: GroupBinding, codes: Ints, matrices: list[Floats]) -> RandomBlock:

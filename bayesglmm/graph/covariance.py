@@ -14,6 +14,7 @@ from bayesglmm.covariance import BlockCovariance
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.priors import scalar, scales_distribution, vector
+from bayesglmm.latent.ordering import MEMORY_LIMIT
 from bayesglmm.priors import TermPriors
 
 
@@ -135,6 +136,19 @@ def _correlations(cov: BlockCovariance, factors: Sequence[TermFactor]) -> Any:
 
 
 def level_factor(cov: BlockCovariance) -> np.ndarray:
-    """A with AA' = K for a known between-level covariance K, from its precision P = LL': A = L⁻ᵀ."""
+    """A with AA' = K for a known between-level covariance K, from its precision P = LL': A = L⁻ᵀ.
+
+    Raises
+    ------
+    MethodError
+        When K, which is dense, would not fit in memory.
+    """
+    needed = 4 * 8.0 * cov.precision.shape[0] ** 2
+    if needed > MEMORY_LIMIT:
+        raise MethodError(
+            f"the PyMC graph takes a known covariance of {cov.precision.shape[0]} levels as a dense factor: about "
+            f"{needed / 2**30:.0f} GB of memory (the limit is {MEMORY_LIMIT / 2**30:.0f} GB). 'laplace' and, for "
+            "Gaussian models, 'reml' work with a sparse precision as it is."
+        )
     L = np.linalg.cholesky(cov.precision.toarray())
     return np.linalg.solve(L, np.eye(len(L))).T

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent.ordering import SMALL, plan_dense, plan_sparse
 from bayesglmm.latent.plan import Border, Meeting, Part, Plan
-from bayesglmm.latent.tail import SMALL, TailPlan, clique_positions, plan_dense, plan_sparse
+from bayesglmm.latent.tail import TailPlan, clique_positions
 
 if TYPE_CHECKING:
     from bayesglmm.latent.structure import Layout, Structure
@@ -20,6 +22,8 @@ Pairs = tuple[Ints, Ints, Ints]
 
 #: Remainders that rows fill beyond this share are dense without looking closer.
 FILLED = 0.5
+#: Entries that a leading factor may add to the pattern of a known precision, as a multiple of its own.
+MOST_TIES = 2.0
 #: Most entries of a pattern that is worth ordering.
 MAX_PATTERN = 5_000_000
 
@@ -33,8 +37,7 @@ def make_plan(structure: Structure) -> Plan:
         When the dense part of the remainder would not fit in memory (the number is given).
     """
     layouts = structure.layouts
-    free = [k for k, b in enumerate(layouts) if b.precision is None]
-    lead = max(free, key=lambda k: layouts[k].levels * layouts[k].size) if free else None
+    lead = _choose_lead(layouts)
     rest = [k for k in range(len(layouts)) if k != lead]
     starts = [int(v) for v in np.cumsum([0, *(layouts[k].levels * layouts[k].size for k in rest)])]
     met = [] if lead is None else [_meet(layouts[lead], layouts[k]) for k in rest]
@@ -62,6 +65,26 @@ def make_plan(structure: Structure) -> Plan:
         {key: Meeting(*between[key], tail.locate(*crossing[key])) for key in between},
         Border(ptr, members, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr)), at) if met else None,
     )
+
+
+def _choose_lead(layouts: Sequence[Layout]) -> int | None:
+    """The largest factor with independent levels, unless eliminating it would fill a sparse known precision.
+
+    A level of the leading factor ties everything it meets together. Beside a known precision that is fine for many
+    small levels (one per animal), not for a few large ones (herds): those are better ordered with the rest.
+    """
+    free = [k for k, b in enumerate(layouts) if b.precision is None]
+    if not free:
+        return None
+    lead = max(free, key=lambda k: layouts[k].levels * layouts[k].size)
+    others = [b for k, b in enumerate(layouts) if k != lead]
+    if all(b.precision is None for b in others):
+        return lead
+    degrees = np.zeros(layouts[lead].levels)
+    for b in others:
+        degrees += b.size * np.bincount(_meet(layouts[lead], b)[0], minlength=len(degrees))
+    known = sum(b.precision.nnz * b.size for b in others if b.precision is not None)
+    return lead if float(degrees @ degrees) <= MOST_TIES * known else None
 
 
 def _meet(a: Layout, b: Layout) -> Pairs:
@@ -133,4 +156,4 @@ def _plan_tail(size: int, ptr: Ints, members: Ints, entries: list[tuple[Ints, In
         ones = np.ones(rows.size, dtype=np.int32)
         own = sparse.coo_array((ones, (rows.ravel(), columns.ravel())), shape=(size, size)).tocsr()
         pattern = pattern + own + own.T
-    return plan_dense(size) if pattern.nnz > MAX_PATTERN else plan_sparse(pattern)
+    return plan_dense(size) if pattern.nnz > min(MAX_PATTERN, FILLED * size**2) else plan_sparse(pattern)

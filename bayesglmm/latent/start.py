@@ -191,7 +191,7 @@ def _moments(objective: Objective, glm: JointMode, psi: Floats) -> Floats:
             g = np.bincount(b.codes, b.z[:, c] * score, b.levels)
             kappa = np.bincount(b.codes, weights * b.z[:, c] ** 2, b.levels)
             total = max(float(np.sum(kappa**2)), 1e-300)
-            typical = max(float(kappa.mean()), 1e-300)
+            typical = max(float(kappa.sum()), 1e-300) / max(int(np.count_nonzero(kappa)), 1)  # some levels have no rows
             sd[c] = np.sqrt(max(float(np.sum(g**2 - kappa)) / total, 0.1 / typical))
         parts.append(cov.from_sd_corr(sd))
     return np.concatenate([*parts, np.empty(0)])

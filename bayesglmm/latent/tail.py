@@ -1,8 +1,8 @@
 """The remainder of H once the leading factor is eliminated: fill-reducing order, sparse columns, dense rest.
 
-The pattern is analysed once. Unknowns are eliminated in order of minimum degree (Tinney & Walker 1967, scheme 2;
-George & Liu 1989, SIAM Review 31) for as long as that is cheaper than LAPACK, which takes what is left as one dense
-block. Nested grouping factors stay sparse to the end, crossed ones turn dense at once.
+The pattern is analysed once (:mod:`bayesglmm.latent.ordering`): unknowns are eliminated one by one for as long as that
+is cheaper than LAPACK, which takes what is left as one dense block. Nested grouping factors stay sparse to the end,
+crossed ones turn dense at once.
 
 All numbers of the lower triangle live in one flat array: the diagonal of the sparse columns, their entries below it,
 and the dense block in column order. Every position that elimination touches is worked out beforehand.
@@ -10,27 +10,17 @@ and the dense block in column order. Every position that elimination touches is 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import MethodError
 from bayesglmm.latent.blocks import NotPositiveDefiniteError, dense_cholesky, dense_inverse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-#: Remainders up to this order are dense: LAPACK needs no help there.
-SMALL = 48
-#: A column this full (degree over remaining order) is better left to LAPACK.
-FULL = 0.2
-#: Most bytes the dense block and its copies may take before a clear refusal.
-MEMORY_LIMIT = 16 * 2**30
 
 
 @dataclass(frozen=True)
@@ -201,85 +191,3 @@ def clique_positions(ptr: Ints, members: Ints, locate: Callable[[Ints, Ints], In
         a, b = np.triu_indices(m)
         out[starts[which][:, None] + np.arange(len(a))] = locate(own[:, b], own[:, a])
     return out
-
-
-def plan_dense(size: int) -> TailPlan:
-    """Everything in one dense block.
-
-    Raises
-    ------
-    MethodError
-        When it would not fit in memory.
-    """
-    _check_memory(size)
-    identity = np.arange(size)
-    return TailPlan(size, 0, identity, identity, np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64))
-
-
-def plan_sparse(pattern: Any) -> TailPlan:
-    """Order by minimum degree until what is left is better dense.
-
-    Parameters
-    ----------
-    pattern : scipy sparse array, shape (size, size)
-        Symmetric; values do not matter.
-
-    Raises
-    ------
-    MethodError
-        When the dense rest would not fit in memory.
-    """
-    size = pattern.shape[0]
-    csr = pattern.tocsr()
-    neighbours = [set(csr.indices[a:b].tolist()) for a, b in zip(csr.indptr[:-1], csr.indptr[1:])]
-    for v, own in enumerate(neighbours):
-        own.discard(v)
-    eliminated, columns = _minimum_degree(neighbours)
-    sparse = len(eliminated)
-    first = np.array(eliminated, dtype=np.int64)
-    rest = np.setdiff1d(np.arange(size), first)
-    _check_memory(len(rest))
-    order = np.concatenate([first, rest])
-    place = np.empty(size, dtype=np.int64)
-    place[order] = np.arange(size)
-    ptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
-    rows = [np.sort(place[np.fromiter(c, dtype=np.int64, count=len(c))]) for c in columns]
-    return TailPlan(size, sparse, order, place, ptr, np.concatenate([*rows, np.empty(0, dtype=np.int64)]))
-
-
-def _minimum_degree(neighbours: list[set[int]]) -> tuple[list[int], list[set[int]]]:
-    """Eliminated unknowns in order, and who was joined to each when its turn came."""
-    heap = [(len(own), v) for v, own in enumerate(neighbours)]
-    heapq.heapify(heap)
-    left = len(neighbours)
-    order: list[int] = []
-    columns: list[set[int]] = []
-    gone = [False] * left
-    while heap:
-        degree, v = heapq.heappop(heap)
-        if gone[v] or degree != len(neighbours[v]):
-            continue
-        if degree > FULL * left and left > SMALL // 2:
-            break
-        own = neighbours[v]
-        gone[v] = True
-        left -= 1
-        order.append(v)
-        columns.append(own)
-        for u in own:
-            joined = neighbours[u]
-            joined |= own
-            joined.discard(u)
-            joined.discard(v)
-            heapq.heappush(heap, (len(joined), u))
-    return order, columns
-
-
-def _check_memory(dense: int) -> None:
-    needed = 3 * 8 * dense**2
-    if needed > MEMORY_LIMIT:
-        raise MethodError(
-            f"these random effects need a dense matrix of order {dense} and about {needed / 2**30:.0f} GB of memory "
-            f"(the limit is {MEMORY_LIMIT / 2**30:.0f} GB): the grouping factors are crossed and all but the largest "
-            "have too many levels together. Drop or merge some."
-        )

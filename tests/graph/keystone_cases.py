@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from bayesglmm.covariance import Known, bind_covariance
+from bayesglmm.covariance.binding import extra_levels
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
 from bayesglmm.families import FAMILIES, eta_domain, get_family
 from bayesglmm.families.base import Family
@@ -17,6 +20,8 @@ from bayesglmm.problem import Problem
 N = 14
 LEVELS = ("a", "b", "c", "d")
 K = 0.4 * np.ones((4, 4)) + np.diag([0.6, 1.0, 0.8, 1.2])
+#: A sparse precision between the levels, of which "e" has no rows.
+Q = np.diag([2.0, 1.5, 1.2, 1.8, 1.6]) - 0.5 * (np.eye(5, k=1) + np.eye(5, k=-1))
 
 #: Covariance of the two-column term (1 + x | g), beside the crossed (1 | h).
 FORMS: dict[str, dict[str, Any]] = {
@@ -25,6 +30,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "cs": {"g": "cs"},
     "ar1": {"g": "ar1"},
     "known": {"g": Known(K, LEVELS)},
+    "precision": {"g": Known(precision=sparse.csc_array(Q), levels=[*LEVELS[::-1], "e"])},
 }
 
 LIKELIHOODS: list[Family] = [
@@ -135,5 +141,9 @@ def three_column_problem(form: str, priors: Any = "default") -> Problem:
 
 def bound_problem(design: Design, family: Family, link: str, covariance: dict[str, Any], priors: Any) -> Problem:
     bound = get_link(link, family)
+    extra = extra_levels(design.blocks, covariance)
+    design = replace(
+        design, blocks=tuple(replace(b, levels=(*b.levels, *extra.get(b.group, ()))) for b in design.blocks)
+    )
     maps = bind_covariance(design.blocks, covariance)
     return Problem(design, family, bound, maps, resolve_priors(priors, design, family, bound, maps))

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent import analysis, tail
+from bayesglmm.latent import analysis, ordering
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.structure import Structure, analyse
 
@@ -58,10 +58,10 @@ def dense(structure: Structure, lambdas: list[np.ndarray]) -> tuple[np.ndarray, 
 
 def force(monkeypatch, full: float) -> None:
     """Order even small and full remainders, and go on until a column is this full."""
-    for module in (analysis, tail):
+    for module in (analysis, ordering):
         monkeypatch.setattr(module, "SMALL", 2)
     monkeypatch.setattr(analysis, "FILLED", 2.0)
-    monkeypatch.setattr(tail, "FULL", full)
+    monkeypatch.setattr(ordering, "FULL", full)
 
 
 @pytest.fixture(params=["usual", "sparse"])
@@ -165,7 +165,7 @@ def test_no_random_effects():
 
 
 def test_memory_is_estimated_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr(tail, "MEMORY_LIMIT", 3000)
+    monkeypatch.setattr(ordering, "MEMORY_LIMIT", 3000)
     structure, lambdas = make([(30, 1, False), (20, 1, False)])
     with pytest.raises(MethodError, match=r"order 20 and about 0 GB"):
         structure.factorize(np.ones(N), lambdas)
