@@ -29,6 +29,7 @@ _HOME = {
     "WorkingCorrelation": "bayesglmm.scores.correlation",
     "anova": "bayesglmm.inference.anova",
     "bootstrap": "bayesglmm.inference.bootstrap",
+    "ems": "bayesglmm.inference.ems",
     "BayesGLMMError": "bayesglmm.errors",
     "FormulaError": "bayesglmm.errors",
     "DataError": "bayesglmm.errors",
@@ -68,6 +69,7 @@ __all__ = [
     "anova",
     "bootstrap",
     "compare",
+    "ems",
     "families",
     "load_fit",
     "load_model",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from bayesglmm.fit import Fit
     from bayesglmm.inference.anova import anova
     from bayesglmm.inference.bootstrap import bootstrap
+    from bayesglmm.inference.ems import ems
     from bayesglmm.model import Model
     from bayesglmm.priors import Prior
     from bayesglmm.scores.correlation import WorkingCorrelation

@@ -12,6 +12,7 @@ from bayesglmm.inference import contrasts, criteria, estimability
 
 if TYPE_CHECKING:
     from bayesglmm.fit import Fit
+    from bayesglmm.inference.ems import ExpectedMeanSquares
 
 
 class Questions(Found):
@@ -164,3 +165,18 @@ class Questions(Found):
         from bayesglmm.inference.emmeans import contrasts as contrast_table
 
         return contrast_table(self.model.problem, self.result, self.model.data, factors, **options)
+
+    def ems(self) -> ExpectedMeanSquares:
+        """Expected mean squares of the model's terms, exact F tests and moment estimates; see :func:`bayesglmm.ems`.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "g": list("ppqqrr")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data).fit("reml")
+        >>> fit.ems().components["estimate"].round(3).to_dict()
+        {'g': 9.833, 'Residual': 1.5}
+        """
+        from bayesglmm.inference.ems import expected_mean_squares
+
+        return expected_mean_squares(self.model.problem)
