@@ -213,3 +213,20 @@ def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
     for j, auxiliary in enumerate(problem.auxiliaries):
         out[auxiliary.name] = np.asarray(get_link(auxiliary.link).mean(draws.psi[..., j]))
     return out
+
+
+def mean_theta(problem: Problem, theta: Floats) -> Floats:
+    """θ of the means of sds and correlations over draws, shape (draws, k)."""
+    out, start = [np.empty(0)], 0
+    for cov in problem.covariance:
+        pairs = [cov.sd_corr(t) for t in theta[:, start : start + cov.n_params]]
+        start += cov.n_params
+        out.append(cov.from_sd_corr(np.mean([s for s, _ in pairs], axis=0), np.mean([r for _, r in pairs], axis=0)))
+    return np.concatenate(out)
+
+
+def mean_psi(problem: Problem, psi: Floats) -> Floats:
+    """ψ of the means of auxiliaries, on their natural scale, over draws, shape (draws, n_aux)."""
+    links = [get_link(a.link) for a in problem.auxiliaries]
+    natural = [float(np.mean(link.mean(psi[:, j]))) for j, link in enumerate(links)]
+    return np.array([float(link.eta(np.asarray(v))) for link, v in zip(links, natural)])

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
-from bayesglmm.links import get_link
-from bayesglmm.parameters import likelihood_scale
+from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result, Status
 
@@ -147,16 +146,14 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
     joint = np.atleast_2d(np.cov(np.concatenate(flat, axis=1), rowvar=False))
     p = draws.beta.shape[-1]
     beta, effects = flat[0].mean(axis=0), tuple(b.mean(axis=(0, 1)) for b in draws.effects)
-    links = [get_link(a.link) for a in problem.auxiliaries]
-    natural = [float(np.mean(link.mean(flat[2][:, j]))) for j, link in enumerate(links)]
-    psi = np.array([float(link.eta(np.asarray(v))) for link, v in zip(links, natural)])
+    psi = mean_psi(problem, flat[2])
     return Result(
         method="mcmc",
         objective="posterior of all parameters and random effects",
         estimand="conditional",
         beta=beta,
         cov_beta=joint[:p, :p],
-        theta=_mean_theta(problem, flat[1]),
+        theta=mean_theta(problem, flat[1]),
         psi=psi,
         cov_joint=joint,
         effects=effects,
@@ -169,16 +166,6 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
         draws=draws,
         options=options,
     )
-
-
-def _mean_theta(problem: Problem, theta: Floats) -> Floats:
-    """θ of the posterior means of sds and correlations."""
-    out, start = [np.empty(0)], 0
-    for cov in problem.covariance:
-        pairs = [cov.sd_corr(t) for t in theta[:, start : start + cov.n_params]]
-        start += cov.n_params
-        out.append(cov.from_sd_corr(np.mean([s for s, _ in pairs], axis=0), np.mean([r for _, r in pairs], axis=0)))
-    return np.concatenate(out)
 
 
 def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds: float) -> Status:
