@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bayesglmm.inference import contrasts, criteria, estimability
 if TYPE_CHECKING:
     from bayesglmm.fit import Fit
     from bayesglmm.inference.ems import ExpectedMeanSquares
+    from bayesglmm.inference.mme import MixedModelEquations
 
 
 class Questions(Found):
@@ -180,3 +182,31 @@ class Questions(Found):
         from bayesglmm.inference.ems import expected_mean_squares
 
         return expected_mean_squares(self.model.problem)
+
+    def mme(self, params: Mapping[str, Any] | None = None) -> MixedModelEquations:
+        """Henderson's mixed-model equations: coefficient matrix, right-hand side, solution, inverse blocks.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            Variance parameters (``"g.sd"``, ``"sigma"``) instead of the estimated ones.
+
+        Returns
+        -------
+        MixedModelEquations
+            With ``coefficients`` (sparse), ``rhs``, ``solution``, ``inverse(...)``, ``cov_fixed`` and
+            ``prediction_error`` (BLUPs with their prediction-error variances and reliabilities).
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "g": list("ppqqrr")})
+        >>> equations = bg.Model("y ~ 1 + (1 | g)", data).fit("reml").mme({"g.sd": 2.0, "sigma": 1.0})
+        >>> equations.coefficients.toarray()[0].tolist()
+        [6.0, 2.0, 2.0, 2.0]
+        >>> equations.solution.round(3).to_dict()["g[p] Intercept"]
+        -2.963
+        """
+        from bayesglmm.inference.mme import mixed_model_equations
+
+        return mixed_model_equations(self.model.problem, self.result, params)

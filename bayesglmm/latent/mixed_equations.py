@@ -59,9 +59,13 @@ def mixed_equations(problem: Problem, result: Result) -> MixedEquations:
     MethodError
         Another method, or a variance estimated at zero (G has no inverse then).
     """
+    return equations_at(problem, solution_of(problem, result))
+
+
+def equations_at(problem: Problem, at: Solution) -> MixedEquations:
+    """The mixed-model equations at a penalised least-squares solution; see :func:`mixed_equations`."""
     from scipy import sparse
 
-    at = solution_of(problem, result)
     model = at.model
     R_inverse = sparse.diags_array(model.weights / at.scale)
     XZ = sparse.hstack([sparse.csr_array(model.X), _sparse_z(at)]).tocsr()
@@ -119,7 +123,11 @@ def prediction_error_sd(problem: Problem, result: Result) -> tuple[Floats, ...]:
     tuple of ndarray, shape (levels, q)
         One per grouping factor.
     """
-    at = solution_of(problem, result)
+    return prediction_errors_at(solution_of(problem, result))
+
+
+def prediction_errors_at(at: Solution) -> tuple[Floats, ...]:
+    """Standard deviations of b̂ − b at a penalised least-squares solution; see :func:`prediction_error_sd`."""
     half = np.linalg.solve(at.root, at.B.T).T * np.sqrt(at.scale)  # B Cov(β̂) B' = half half'
     out = []
     for layout, L, own in zip(at.model.structure.layouts, at.lambdas, at.factor.level_covariances):

@@ -50,6 +50,33 @@ def solution_of(problem: Problem, result: Result) -> Solution:
     return model.solve(relative(model, result.theta, result.scale), result.scale)
 
 
+def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, reml: bool = True) -> Solution:
+    """The penalised least-squares solution of a Gaussian model at given variance parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+        Gaussian with identity link.
+    theta, psi : ndarray
+        Covariance parameters (absolute) and log σ.
+    scale : float
+        σ².
+    reml : bool
+        Which criterion its value is of.
+
+    Raises
+    ------
+    MethodError
+        Another kind of model.
+    """
+    if problem.family.name != "gaussian" or problem.link.name != "identity" or not problem.design.blocks:
+        raise MethodError(f"this needs a Gaussian mixed model, and this one is {problem.family.name}.")
+    structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
+    loop = Loop(problem, structure, marginal=False, reml=reml, scale=None, estimates_auxiliary=False)
+    model = loop.model(loop.expand(problem.mean_response, psi))
+    return model.solve(relative(model, theta, scale), scale)
+
+
 def curvature_of(result: Result, at: Solution) -> Curvature:
     """Second derivatives at :func:`solution_of`."""
     k, p = len(result.theta), len(result.beta)
