@@ -34,7 +34,6 @@ from bayesglmm.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesglmm.covariance import RowErrors
     from bayesglmm.families.base import Family
     from bayesglmm.links import Link
 
@@ -134,7 +133,7 @@ class Model:
             covariance=maps,
             priors=None if row.quasi or chunks is not None else resolve_priors(priors, design, row, bound_link, maps),
             priors_given=not isinstance(priors, str),
-            errors=_bound_errors(errors, design, data, row, bound_link),
+            errors=bind_errors(errors, design, data, row, bound_link),
         )
         if design.blocks and errors is None:
             _check_identified(self.problem)
@@ -274,7 +273,7 @@ class Model:
         method : {"laplace", "agq"}
             How the random effects are integrated out.
         **options
-            ``nodes=`` for ``"agq"``, ``kernel="auto" | "graph"``.
+            ``nodes=`` and ``prune=`` for ``"agq"``, ``kernel="auto" | "graph"``.
 
         Returns
         -------
@@ -289,6 +288,7 @@ class Model:
         -12.533
         """
         from bayesglmm.latent import marginal_loglik
+        from bayesglmm.latent.quadrature_nodes import default_nodes
 
         chosen = get_method(method)
         if chosen.name not in ("laplace", "agq"):
@@ -298,34 +298,48 @@ class Model:
             raise MethodError(f"{method!r} {reason}.")
         point = pack(self.problem, params)
         if method == "agq":
-            options.setdefault("nodes", 25)
+            options.setdefault("nodes", default_nodes(self.problem.design.blocks))
         return float(marginal_loglik(self.problem, point.beta, point.theta, point.psi, **options))
 
-    def to_pymc(self) -> Any:
-        """Build the full model as a PyMC graph, with named dims and coords.
+    def to_pymc(self, marginalize: bool | str = False, *, method: str | None = None, nodes: Any = None) -> Any:
+        """Build the model as a PyMC graph, with named dims and coords.
+
+        Parameters
+        ----------
+        marginalize : bool or {"laplace", "agq"}
+            Integrate the random effects out: the graph then has the parameters alone, with the same names, dims and
+            transforms, and the marginal log-likelihood as a potential with its exact gradient.
+        method : {"laplace", "agq"}, optional
+            How, with ``marginalize=True``: Laplace's approximation unless `nodes` are given.
+        nodes : int or (int, int), optional
+            Quadrature nodes per dimension, for ``"agq"``.
 
         Returns
         -------
         pymc.Model
-            Non-centred; yours to extend.
-        """
-        from bayesglmm.graph import build_model
+            Non-centred; yours to extend. ``model.fit("mcmc", pymc_model=extended)`` samples it and returns a fit, with
+            random effects that were integrated out drawn given the parameters.
 
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2], "g": list("aabbcc")})
+        >>> model = bg.Model("y ~ x + (1 | g)", data, family="poisson")
+        >>> [v.name for v in model.to_pymc().free_RVs]
+        ['beta', 'g.sd', 'g.u']
+        >>> [v.name for v in model.to_pymc(marginalize=True).free_RVs]
+        ['beta', 'g.sd']
+        """
         if self.family.quasi:
             raise MethodError(f"{self.family.name} is a quasi-family: it has no likelihood, hence no PyMC graph.")
+        self.problem.need_independent_errors("the PyMC graph")
+        if marginalize:
+            from bayesglmm.methods.marginalized import marginal_graph
+
+            return marginal_graph(self.problem, method or marginalize, nodes)
+        from bayesglmm.graph import build_model
+
         return build_model(self.problem)
-
-
-def _bound_errors(given: Any, design: Any, data: Any, family: Family, link: Link) -> RowErrors | None:
-    """The error structure on the rows in use."""
-    if given is None:
-        return None
-    if family.name != "gaussian" or link.name != "identity" or design.chunks is not None or design.auxiliaries:
-        raise MethodError(
-            "errors= is for the gaussian family with identity link, one dispersion and all rows in memory; the model is "
-            f"{family.name} ({link.name})."
-        )
-    return bind_errors(given, design.nobs, partial(row_values, design, data))
 
 
 def _check_identified(problem: Problem) -> None:

@@ -67,6 +67,17 @@ class Problem:
         r = self.response
         return r.y if r.trials is None else r.y / r.trials
 
+    def need_independent_errors(self, what: str) -> None:
+        """Refuse something that would leave the correlation of the errors aside.
+
+        Raises
+        ------
+        MethodError
+            A model whose errors go together.
+        """
+        if self.errors is not None:
+            raise MethodError(f"{what} takes independent errors; those of this model go together: {self.errors.label}.")
+
     @cached_property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         """One row per entry of ψ: the family's auxiliaries, or the coefficients of their linear predictors."""

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.covariance.charted import Charted
+from bayesglmm.design import row_values
 from bayesglmm.errors import DataError, MethodError
+
+if TYPE_CHECKING:
+    from bayesglmm.design.types import Design
+    from bayesglmm.families.base import Family
+    from bayesglmm.links import Link
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -70,8 +77,19 @@ class ErrorStructure(Protocol):
         ...
 
 
-def bind_errors(given: Any, rows: int, values: Callable[[Any, str], Any]) -> RowErrors | None:
+def bind_errors(given: Any, design: Design, data: Any, family: Family, link: Link) -> RowErrors | None:
     """The error structure of a model on its rows; None without one.
+
+    Parameters
+    ----------
+    given : AR1Errors, KnownErrors or None
+        What the user gave.
+    design : Design
+        The rows in use.
+    data : table
+        Where columns are looked up.
+    family, link : Family, Link
+        The model's.
 
     Raises
     ------
@@ -82,7 +100,12 @@ def bind_errors(given: Any, rows: int, values: Callable[[Any, str], Any]) -> Row
         return None
     if not hasattr(given, "bind"):
         raise MethodError(f"errors is {given!r}; bg.AR1Errors(group, time=...) or bg.KnownErrors(...) is expected.")
-    return given.bind(rows, values)
+    if family.name != "gaussian" or link.name != "identity" or design.chunks is not None or design.auxiliaries:
+        raise MethodError(
+            "errors= is for the gaussian family with identity link, one dispersion and all rows in memory; the model "
+            f"is {family.name} ({link.name})."
+        )
+    return given.bind(design.nobs, partial(row_values, design, data))
 
 
 def describe(what: str, group: Any, place: Any) -> str:

@@ -57,6 +57,7 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
         return cluster_influence(problem, result)
     if problem.design.blocks:
         raise MethodError("influence is for models without random effects; this one has random terms.")
+    problem.need_independent_errors("influence")
     h, factor = leverage_of(problem, result)
     r_p, r_d = residuals(problem, result, "pearson"), residuals(problem, result, "deviance")
     p, keep = len(result.beta), 1.0 - h

@@ -92,6 +92,7 @@ def expected_mean_squares(problem: Problem) -> ExpectedMeanSquares:
     >>> table["expected"].to_dict()
     {'g': 'σ² + 2 σ²(g)', 'Residual': 'σ²'}
     """
+    problem.need_independent_errors("an analysis of variance")
     _check(problem)
     lines, columns = analyse_terms(problem)
     random = [line.label for line in lines if line.kind == "random"]

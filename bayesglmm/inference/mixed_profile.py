@@ -92,6 +92,7 @@ def profile_table(
             "a profile needs a likelihood, and this fit has priors: use method='wald', the quantiles of fit.idata, or "
             "fit the model with priors='flat'."
         )
+    problem.need_independent_errors("a profile")
     if reference not in (None, "chi2"):
         raise MethodError(f"reference is {reference!r}; a marginal-likelihood profile is cut off by 'chi2' only.")
     places = {place.name: place for place in _places(problem, result)}

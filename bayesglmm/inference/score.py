@@ -50,6 +50,7 @@ def quasi_score_statistic(problem: Problem, X: Floats, eta: Floats, psi: Floats)
     psi : ndarray, shape (n_aux,)
         Auxiliaries there, unconstrained.
     """
+    problem.need_independent_errors("a score test")
     design = replace(problem.design, X=X, columns=tuple(f"x{j}" for j in range(X.shape[1])))
     larger = replace(problem, design=design)
     U = X.T @ working_at(larger, eta, psi).score

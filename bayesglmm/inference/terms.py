@@ -106,6 +106,7 @@ def refit(problem: Problem, start: Floats | None = None) -> Refit:
     start : ndarray, shape (p,), optional
         Starting coefficients.
     """
+    problem.need_independent_errors("a refit by scoring")
     d = problem.design
     if d.X.shape[1] == 0 and not problem.family.auxiliaries:
         beta, psi, converged = np.empty(0), np.empty(0), True

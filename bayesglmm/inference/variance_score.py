@@ -162,6 +162,7 @@ class _Scores:
 
     @classmethod
     def of(cls, problem: Problem, result: Result, block: RandomBlock) -> _Scores:
+        problem.need_independent_errors("a score test of a variance")
         kernel = str(result.options.get("kernel", "auto"))
         larger, place = _added(problem, block)
         objective = make_objective(larger, **settings(result.options))

@@ -149,6 +149,10 @@ class Target:
             gradient = gradient + np.concatenate([e.beta, e.theta, e.psi]) * self.coordinates.slope(theta)
         return TargetPoint(x, value + e.value, gradient, e)
 
+    def log_prior(self, x: Floats) -> float:
+        """Log prior density of the vector, Jacobian included; zero without priors."""
+        return self._prior(*self.coordinates.split(x))[0]
+
     def _prior(self, beta: Floats, theta: Floats, psi: Floats) -> tuple[float, Floats]:
         """Log prior density in working coordinates and its gradient; zero without priors."""
         size = len(beta) + len(theta) + len(psi)
@@ -185,6 +189,7 @@ def make_target(problem: Problem, nodes: int | tuple[int, int] = 1, kernel: str 
     """
     from bayesglmm.latent.objective import make_objective
 
+    problem.need_independent_errors("a Laplace or quadrature approximation")
     objective = make_objective(problem, nodes, kernel, prune)
     has_priors = problem.priors is not None
     coordinates = Coordinates(

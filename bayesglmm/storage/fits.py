@@ -146,6 +146,8 @@ def _used_table(fit: Found) -> pd.DataFrame:
     for option in ROW_OPTIONS:
         given = fit.result.options.get(option)
         names += [v for v in (given if isinstance(given, tuple | list) else [given]) if isinstance(v, str)]
+    errors = fit.model.definition.errors
+    names += [v for v in (vars(errors).values() if errors is not None else ()) if isinstance(v, str)]
     used = [name for name in dict.fromkeys(names) if name in table]
     columns = {name: table.column(name).reset_index(drop=True) for name in used}
     frame = pd.DataFrame(columns) if columns else pd.DataFrame(index=range(table.nrows))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.covariance import Known
+from bayesglmm.covariance import AR1Errors, Known, KnownErrors
 from bayesglmm.errors import MethodError, SpecError
 from bayesglmm.priors import Prior
 from bayesglmm.result import Draws, Result, Status
@@ -23,7 +23,7 @@ from bayesglmm.result import Draws, Result, Status
 Array = NDArray[Any]
 
 #: Dataclasses that are stored field by field, by name.
-RECORDS: dict[str, type] = {c.__name__: c for c in (Status, Draws, Result, Known)}
+RECORDS: dict[str, type] = {c.__name__: c for c in (Status, Draws, Result, Known, AR1Errors, KnownErrors)}
 
 
 def encode(value: Any, arrays: list[Array]) -> Any:
