@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from bayesglmm import names
+from bayesglmm import names, quantiles
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.idata import posterior_variables
 from bayesglmm.links import get_link
@@ -87,11 +86,11 @@ class Marginal:
         if self.draws is not None:
             return np.quantile(self.draws, probabilities, method="hazen")
         center, spread = self._normal
-        return self.scale.back(center + spread * stats.norm.ppf(probabilities))
+        return self.scale.back(center + spread * quantiles.norm.ppf(probabilities))
 
     def density(self, x: Floats) -> Floats:
         """Density of the normal approximation at points of the parameter's natural scale."""
-        return stats.norm.pdf(self.scale.there(x), *self._normal) * self.scale.slope(x)
+        return quantiles.norm.pdf(self.scale.there(x), *self._normal) * self.scale.slope(x)
 
     def with_moments(self) -> Marginal:
         """Return it with the mean and sd of the normal approximation, taken to the natural scale."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.design import rebind
 from bayesglmm.design.types import Design, RandomBlock
 from bayesglmm.errors import MethodError
@@ -142,7 +142,7 @@ def averaged_mean(problem: Problem, eta: Floats, sd: Floats) -> tuple[Floats, Fl
 
 
 def _interval(problem: Problem, eta: Floats, se: Floats, kind: str, ci: float, index: Any) -> pd.DataFrame:
-    reach = stats.norm.ppf(0.5 + ci / 2.0) * se
+    reach = quantiles.norm.ppf(0.5 + ci / 2.0) * se
     ends = np.stack([eta - reach, eta + reach])
     if kind == "mean":
         se = np.abs(problem.link.slope(eta)) * se
@@ -188,7 +188,7 @@ def _expected(problem: Problem, result: Result, design: Design, level: str, ci: 
     # The part of the coefficients is in `variance`, with that of the row's own random effects.
     total += in_eta**2 * (variance - np.einsum("ij,jk,ik->i", design.X, result.cov_beta, design.X))
     se = np.sqrt(np.maximum(total, 0.0))
-    reach = np.exp(stats.norm.ppf(0.5 + ci / 2.0) * se / mean)
+    reach = np.exp(quantiles.norm.ppf(0.5 + ci / 2.0) * se / mean)
     columns = {"estimate": mean, "se": se, "ci_low": mean / reach, "ci_high": mean * reach}
     return pd.DataFrame(columns, index=design.index)
 

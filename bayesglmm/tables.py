@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.links import get_link
@@ -50,13 +50,13 @@ def fixed_table(problem: Problem, result: Result, level: float = 0.95) -> pd.Dat
         table["ci_low"], table["ci_high"] = np.quantile(flat, [tail, 1.0 - tail], axis=0)
     else:
         df = np.asarray(result.extras.get("df", result.df_resid if result.use_t else np.inf), dtype=float)
-        reach = stats.t.ppf(1.0 - tail, df) * se
+        reach = quantiles.t.ppf(1.0 - tail, df) * se
         table["ci_low"], table["ci_high"] = estimate - reach, estimate + reach
         if not is_posterior(problem, result):
             ratio = np.divide(estimate, se, out=np.full_like(estimate, np.nan), where=se > 0)
             table["t" if result.use_t else "z"] = ratio
             table["df"] = np.broadcast_to(df, estimate.shape)
-            table["p"] = 2.0 * stats.t.sf(np.abs(ratio), df)
+            table["p"] = 2.0 * quantiles.t.sf(np.abs(ratio), df)
     if problem.design.aliased:
         rows = pd.Index([*problem.design.columns, *problem.design.aliased], name="coefficient")
         table = table.reindex(rows)
@@ -100,7 +100,7 @@ def _sds(
     block = None if joint is None else joint[start : start + covariance.n_params, start : start + covariance.n_params]
     se = np.full_like(sd, np.nan) if block is None else _sd_errors(covariance, theta, block)
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.exp(stats.norm.ppf(1.0 - tail) * se / sd)
+        reach = np.exp(quantiles.norm.ppf(1.0 - tail) * se / sd)
     return sd, se, sd / reach, sd * reach, corr
 
 
@@ -149,7 +149,7 @@ def _residual_row(problem: Problem, result: Result, level: float) -> dict[str, o
     row: dict[str, object] = {"group": "Residual", "term": "", "sd": sd, "corr_with": None}
     if result.cov_joint is not None and len(result.psi) == 1:
         log_se = float(np.sqrt(result.cov_joint[-1, -1]))
-        reach = np.exp(stats.norm.ppf(0.5 + level / 2.0) * log_se)
+        reach = np.exp(quantiles.norm.ppf(0.5 + level / 2.0) * log_se)
         row |= {"se": sd * log_se, "ci_low": sd / reach, "ci_high": sd * reach}
     return row
 
@@ -176,7 +176,7 @@ def auxiliary_table(problem: Problem, result: Result, level: float = 0.95) -> pd
     for j, (entry, psi, error) in enumerate(zip(entries, result.psi, errors)):
         link = get_link(entry.link)
         shown = own[entry.name if entry.name in own else entry.name.split("[", 1)[0]].name
-        ends = psi + stats.norm.ppf([tail, 1.0 - tail]) * error
+        ends = psi + quantiles.norm.ppf([tail, 1.0 - tail]) * error
         estimate, se = float(link.mean(np.asarray(psi))), abs(float(link.slope(np.asarray(psi)))) * error
         low, high = sorted(map(float, link.mean(ends))) if np.isfinite(error) else (np.nan, np.nan)
         if sampled is not None:
@@ -198,7 +198,7 @@ def _error_rows(problem: Problem, result: Result, tail: float) -> list[tuple[flo
     own = slice(end - errors.n_params, end)
     at, se = result.theta[-errors.n_params :], np.sqrt(np.diag(result.cov_joint)[own])
     link_se = se / errors.working_slope(at, False)
-    reach = stats.norm.ppf(1.0 - tail) * link_se
+    reach = quantiles.norm.ppf(1.0 - tail) * link_se
     low, high = (errors.from_working(errors.to_working(at, False) + sign * reach, False) for sign in (-1.0, 1.0))
     return [(*map(float, row), "logit", float(w)) for *row, w in zip(at, se, low, high, link_se)]  # type: ignore[misc]
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "bayesglmm"
 # Left to right. Names on one line are neighbours that know nothing of each other; a module (``design.types``) may stand
 # elsewhere than the rest of its room.
 ORDER = [
-    ["errors", "names"],
+    ["errors", "names", "quantiles"],
     ["links"],
     ["design.types", "formula"],
     ["families"],

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.diagnose.distribution import zero_probability
 from bayesglmm.diagnose.residuals import leverage_of, residuals
 from bayesglmm.diagnose.smooth import lowess
@@ -44,6 +44,8 @@ def shapiro_wilk(problem: Problem, result: Result, kind: str = "deviance") -> Ou
     r = residuals(problem, result, kind)
     if len(r) < 3:
         raise MethodError(f"the Shapiro-Wilk test needs at least 3 rows; there are {len(r)}.")
+    from scipy import stats
+
     W, p = stats.shapiro(r)
     what = f"{kind} residuals are normal"
     return Outcome("Shapiro-Wilk", what, "W", float(W), 1.0, float("inf"), float(p))
@@ -153,7 +155,7 @@ def overdispersion(problem: Problem, result: Result) -> dict[str, Outcome]:
     if score is not None and not problem.design.blocks:
         z = score(problem, result)
         found["score"] = Outcome(
-            "Dean's score test", "no extra variation", "normal", z, 1.0, float("inf"), float(stats.norm.sf(z))
+            "Dean's score test", "no extra variation", "normal", z, 1.0, float("inf"), float(quantiles.norm.sf(z))
         )
     return found
 
@@ -206,5 +208,12 @@ def zero_inflation(problem: Problem, result: Result) -> Outcome:
     z = U / np.sqrt(variance) if variance > 0 else 0.0
     extras = {"observed": int(zero.sum()), "expected": float(p0.sum())}
     return Outcome(
-        "zero inflation", "no excess of zeros", "normal", float(z), 1.0, float("inf"), float(stats.norm.sf(z)), extras
+        "zero inflation",
+        "no excess of zeros",
+        "normal",
+        float(z),
+        1.0,
+        float("inf"),
+        float(quantiles.norm.sf(z)),
+        extras,
     )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.outcome import Outcome, outcome
@@ -95,7 +95,7 @@ def contrast_table(
     estimate = L @ result.beta
     se = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", L, result.cov_beta, L), 0.0))
     df = reference_df(result)
-    reach = stats.t.ppf(0.5 + level / 2.0, df) * se
+    reach = quantiles.t.ppf(0.5 + level / 2.0, df) * se
     ratio = np.divide(estimate, se, out=np.full_like(estimate, np.nan), where=se > 0)
     name = "t" if np.isfinite(df) else "z"
     return pd.DataFrame(
@@ -105,7 +105,7 @@ def contrast_table(
             "ci_low": estimate - reach,
             "ci_high": estimate + reach,
             name: ratio,
-            "p": 2.0 * stats.t.sf(np.abs(ratio), df),
+            "p": 2.0 * quantiles.t.sf(np.abs(ratio), df),
         },
         index=pd.Index(labels, name="contrast") if labels else None,
     )
@@ -184,6 +184,6 @@ def wald_ellipsoid(problem: Problem, result: Result, parameters: Any = None, *, 
     k, df = len(L), reference_df(result)
     if np.linalg.matrix_rank(V, hermitian=True) < k:
         raise MethodError("the contrasts of the region are linearly dependent; leave the redundant ones out.")
-    q = k * stats.f.ppf(level, k, df) if np.isfinite(df) else stats.chi2.ppf(level, k)
+    q = k * quantiles.f.ppf(level, k, df) if np.isfinite(df) else quantiles.chi2.ppf(level, k)
     short = tuple(text.removesuffix(" = 0") for text in labels)
     return Ellipsoid(short, L @ result.beta, V, float(np.sqrt(q)), level)

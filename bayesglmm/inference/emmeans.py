@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.adjust import ADJUSTMENTS, Comparisons, adjusted_p, critical_values
 from bayesglmm.inference.comparisons import coefficients_of_contrasts, default_adjustment
@@ -93,7 +93,7 @@ def emmeans(
         eta = means.L @ coefficients.beta + means.offset
         se = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", means.L, coefficients.cov, means.L), 0.0))
         own = coefficients.df(means.L)
-        reach = stats.t.ppf(0.5 + level / 2.0, own) * se
+        reach = quantiles.t.ppf(0.5 + level / 2.0, own) * se
         ends = np.sort(_inverse(link, np.stack([eta - reach, eta + reach])), axis=0)
         slope = 1.0 if link is None else np.abs(link.slope(eta))
         table = pd.DataFrame({"estimate": _inverse(link, eta), "se": slope * se, "df": own})

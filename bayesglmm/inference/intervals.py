@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.errors import MethodError
 from bayesglmm.inference import mixed_profile
 from bayesglmm.inference.contrasts import reference_df
@@ -86,11 +86,11 @@ def _wald(result: Result, where: NDArray[np.int64], level: float, simultaneous: 
     if simultaneous is None:
         df_each = np.asarray(result.extras.get("df", df), dtype=float)
         df_each = df_each[where] if df_each.ndim else df_each
-        q = stats.t.ppf(1.0 - tail, df_each)
+        q = quantiles.t.ppf(1.0 - tail, df_each)
     elif simultaneous == "bonferroni":
-        q = stats.t.ppf(1.0 - tail / k, df)
+        q = quantiles.t.ppf(1.0 - tail / k, df)
     elif simultaneous == "scheffe":
-        q = np.sqrt(k * stats.f.ppf(level, k, df)) if np.isfinite(df) else np.sqrt(stats.chi2.ppf(level, k))
+        q = np.sqrt(k * quantiles.f.ppf(level, k, df)) if np.isfinite(df) else np.sqrt(quantiles.chi2.ppf(level, k))
     else:
         raise MethodError(f"simultaneous is {simultaneous!r}; 'scheffe' or 'bonferroni' is expected.")
     reach = q * np.sqrt(np.diag(result.cov_beta)[where])
@@ -136,7 +136,7 @@ def mean_interval(
         offset = problem.design.offset if rows is None else 0.0
     eta = X @ result.beta + np.asarray(offset, dtype=float)
     se_eta = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", X, result.cov_beta, X), 0.0))
-    q = stats.t.ppf(0.5 + level / 2.0, reference_df(result))
+    q = quantiles.t.ppf(0.5 + level / 2.0, reference_df(result))
     mu, se = problem.link.mean(eta), np.abs(problem.link.slope(eta)) * se_eta
     if on == "response":
         low, high = mu - q * se, mu + q * se

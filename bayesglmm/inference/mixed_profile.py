@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from bayesglmm import names
+from bayesglmm import names, quantiles
 from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.profile import Profile, profile_end
 from bayesglmm.latent.charts import Chart, covariance_chart
@@ -101,7 +100,7 @@ def profile_table(
     if unknown:
         raise MethodError(f"no parameter is named {unknown[0]!r}; there are {', '.join(places)}.")
     estimates = marginals(problem, result)
-    cut = float(np.sqrt(stats.chi2.ppf(level, 1)))
+    cut = float(np.sqrt(quantiles.chi2.ppf(level, 1)))
     with one_thread():
         ends = [_interval(problem, result, places[name], cut) for name in chosen]
     rows = {"estimate": [estimates[name].estimate for name in chosen]}

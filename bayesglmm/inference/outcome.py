@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from scipy import stats
+from bayesglmm import quantiles
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Outcome:
 def tail_probability(reference: str, statistic: float, df: float, df_denominator: float = float("inf")) -> float:
     """Tail probability of a statistic under its reference distribution."""
     if reference == "F":
-        return float(stats.f.sf(statistic, df, df_denominator)) if df > 0 else 1.0
+        return float(quantiles.f.sf(statistic, df, df_denominator)) if df > 0 else 1.0
     if reference == "chi2":
-        return float(stats.chi2.sf(statistic, df)) if df > 0 else 1.0
+        return float(quantiles.chi2.sf(statistic, df)) if df > 0 else 1.0
     if reference == "t":
-        return float(2.0 * stats.t.sf(abs(statistic), df_denominator))
-    return float(2.0 * stats.norm.sf(abs(statistic)))
+        return float(2.0 * quantiles.t.sf(abs(statistic), df_denominator))
+    return float(2.0 * quantiles.norm.sf(abs(statistic)))
 
 
 def outcome(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
+from bayesglmm import quantiles
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.inference.terms import refit, with_columns
 from bayesglmm.problem import Problem
@@ -118,7 +119,7 @@ def profile_interval(
     if reference not in ("chi2", "F"):
         raise MethodError(f"reference is {reference!r}; 'chi2' or 'F' is expected.")
     df = result.df_resid if reference == "F" and result.use_t else np.inf
-    cut = float(np.sqrt(stats.f.ppf(level, 1, df) if np.isfinite(df) else stats.chi2.ppf(level, 1)))
+    cut = float(np.sqrt(quantiles.f.ppf(level, 1, df) if np.isfinite(df) else quantiles.chi2.ppf(level, 1)))
     curve = profile(problem, result, coefficient)
     return profile_end(curve, cut, -1.0), profile_end(curve, cut, 1.0)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, MethodError
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.registry import METHODS
@@ -214,7 +214,7 @@ class Bootstrap:
         if method == "basic":
             low, high = 2.0 * self.original - high, 2.0 * self.original - low
         elif method == "normal":
-            center, reach = 2.0 * self.original - self.estimates.mean(), stats.norm.ppf(1.0 - tail)
+            center, reach = 2.0 * self.original - self.estimates.mean(), quantiles.norm.ppf(1.0 - tail)
             low, high = center - reach * self.estimates.std(), center + reach * self.estimates.std()
         sds = self.original.index.str.contains(r"\.sd(?:\[|$)", regex=True)
         corrs = self.original.index.str.contains(".corr[", regex=False)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from bayesglmm import quantiles
 from bayesglmm.covariance import FORMS, BlockCovariance
 from bayesglmm.design import build_design
 from bayesglmm.design.types import RandomBlock, Term
@@ -204,4 +204,4 @@ def _outcome(block: RandomBlock, observed: Floats, drawn: Floats) -> Outcome:
         "simulations": len(rest),
     }
     name = f"the variance of {block.columns[0]} in {block.group} is zero (one-sided)"
-    return Outcome("score", name, "normal", float(z), 1.0, float("inf"), float(stats.norm.sf(z)), extras)
+    return Outcome("score", name, "normal", float(z), 1.0, float("inf"), float(quantiles.norm.sf(z)), extras)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
+from bayesglmm import quantiles
 from bayesglmm.families.base import Family
 from bayesglmm.scores.working import Aux, deviance_terms, pearson_terms
 
@@ -47,8 +48,8 @@ def huber_scale(family: Family, mu: Floats, y: Floats, w: Floats, df: float, aux
     """
     r2 = pearson_terms(family, mu, y, w, aux)
     c2 = HUBER_C**2
-    inner = stats.norm.cdf(HUBER_C) - stats.norm.cdf(-HUBER_C) - 2 * HUBER_C * stats.norm.pdf(HUBER_C)
-    k = inner + 2 * c2 * stats.norm.sf(HUBER_C)
+    inner = quantiles.norm.cdf(HUBER_C) - quantiles.norm.cdf(-HUBER_C) - 2 * HUBER_C * quantiles.norm.pdf(HUBER_C)
+    k = inner + 2 * c2 * quantiles.norm.sf(HUBER_C)
 
     def excess(log_phi: float) -> float:
         return float(np.minimum(r2 / np.exp(log_phi), c2).sum() - df * k)
