@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from bayesglmm import quantiles
 from bayesglmm.errors import ConvergenceError, MethodError
@@ -126,6 +125,8 @@ def profile_interval(
 
 def profile_end(curve: Profile, cut: float, sign: float) -> float:
     """The value on one side at which the signed root reaches the cut-off; the range's end if it does not before."""
+    from scipy import optimize
+
     farthest = (curve.high - curve.estimate) if sign > 0 else (curve.estimate - curve.low)
     if farthest <= 0.0:
         return curve.estimate

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from bayesglmm.errors import MethodError
 from bayesglmm.families.base import BoundKernel
@@ -58,6 +57,8 @@ def aux_score(problem: Problem, eta: Floats, psi: Floats) -> Floats:
 
 def psi_for_scale(problem: Problem, phi: float) -> Floats:
     """The auxiliary, unconstrained, at which the family's dispersion is φ; empty when it has none."""
+    from scipy import optimize
+
     family = problem.family
     if not family.auxiliaries or family.dispersion is None or not phi > 0:
         return np.zeros(len(family.auxiliaries))
@@ -132,6 +133,8 @@ def maximise_score(score: Callable[[float], float], psi: Floats) -> tuple[Floats
     psi : ndarray, shape (1,)
         Where to start.
     """
+    from scipy import optimize
+
     low = high = float(psi[0])
     step = 0.5
     while score(low) < 0 and low > -PSI_LIMIT:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from bayesglmm.errors import BayesGLMMWarning
 from bayesglmm.links import get_link
@@ -34,6 +33,8 @@ def fit_profiled(problem: Problem, fit: Callable[[Problem], Result]) -> Result:
         Of the free family: the parameter is one more auxiliary and counts in ``df_model``. ``extras["profile"]`` holds
         the values tried and their log-likelihoods.
     """
+    from scipy import optimize
+
     row = problem.family.profile
     assert row is not None
     tried: dict[float, float] = {}

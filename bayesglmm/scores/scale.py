@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from bayesglmm import quantiles
 from bayesglmm.families.base import Family
@@ -46,6 +45,8 @@ def huber_scale(family: Family, mu: Floats, y: Floats, w: Floats, df: float, aux
     k = E min(|Z|, c)² for standard normal Z makes it consistent at the Gaussian. Huber (1981), Robust Statistics,
     section 7.8.
     """
+    from scipy import optimize
+
     r2 = pearson_terms(family, mu, y, w, aux)
     c2 = HUBER_C**2
     inner = quantiles.norm.cdf(HUBER_C) - quantiles.norm.cdf(-HUBER_C) - 2 * HUBER_C * quantiles.norm.pdf(HUBER_C)

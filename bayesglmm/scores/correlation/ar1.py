@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from bayesglmm.errors import DataError
 from bayesglmm.scores.clusters import Clusters
@@ -66,6 +65,8 @@ class AR1(WorkingCorrelation):
 
     def update(self, residuals: Floats, scale: float, n_coefficients: int) -> Floats:
         """Solve for α."""
+        from scipy import optimize
+
         if self.convention == "gee":
             return self._outward(self._neighbours(residuals))
         d, counts = self._pairs.distances, self._pairs.counts
