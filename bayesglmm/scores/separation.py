@@ -64,19 +64,19 @@ class Separation:
         )
 
 
-def _limits(family: Family, link: Link) -> list[float]:
-    """The linear predictor at each finite end of the mean's range."""
+def perfect_ends(family: Family, link: Link) -> dict[float, float]:
+    """Ends of the mean's range that the link reaches at infinity only: the end and the sign of its η."""
+    ends = [end for end in family.mean_range if np.isfinite(end)]
     with np.errstate(all="ignore"):
-        return [float(link.eta(np.array([end]))[0]) for end in family.mean_range if np.isfinite(end)]
+        limits = [float(link.eta(np.array([end]))[0]) for end in ends]
+    return {end: float(np.sign(limit)) for end, limit in zip(ends, limits) if np.isinf(limit)}
 
 
 def outward(family: Family, link: Link, y: Floats) -> Floats:
     """Sign of η → ±∞ that fits a row perfectly, 0 for rows with a finite best η; shape (n,)."""
     sign = np.zeros(len(y))
-    ends = [end for end in family.mean_range if np.isfinite(end)]
-    for end, limit in zip(ends, _limits(family, link)):
-        if np.isinf(limit):
-            sign[y == end] = np.sign(limit)
+    for end, toward in perfect_ends(family, link).items():
+        sign[y == end] = toward
     return sign
 
 
@@ -91,7 +91,7 @@ def _closest(source: RowSource, family: Family, link: Link, beta: Floats) -> flo
 
 
 def find_separation(
-    source: RowSource, family: Family, link: Link, beta: Floats, *, converged: bool = True
+    source: RowSource, family: Family, link: Link, beta: Floats, edge: float = 0.0, *, converged: bool = True
 ) -> Separation | None:
     """Look for separation at the point where scoring stopped.
 
@@ -103,6 +103,9 @@ def find_separation(
         The model's.
     beta : ndarray, shape (p,)
         Where scoring stopped.
+    edge : float
+        A lower bound of the distance from perfection there (:class:`~bayesglmm.scores.sums.Sums`); where it is large
+        the rows are not looked at.
     converged : bool
         Whether it claims to have converged; then only a fit with rows at the very edge is looked into.
 
@@ -110,9 +113,8 @@ def find_separation(
     -------
     Separation or None
     """
-    if not any(np.isinf(end) for end in _limits(family, link)):
-        return None
-    if _closest(source, family, link, beta) > (SUSPICIOUS if converged else NEAR):
+    enough = SUSPICIOUS if converged else NEAR
+    if not perfect_ends(family, link) or edge > enough or _closest(source, family, link, beta) > enough:
         return None
     p = len(beta)
     gram = np.zeros((p, p))
@@ -127,7 +129,7 @@ def find_separation(
         where.append(start + np.flatnonzero(near))
         start += len(near)
     free = null_space(gram, np.concatenate([np.linalg.norm(x, axis=0)[None] for x in X_near]).max(axis=0))
-    if free.shape[1] == 0:
+    if free.shape[1] == 0 or not any(len(x) for x in X_near):
         return None
     X, sign, position = np.vstack(X_near), np.concatenate(sign_near), np.concatenate(where)
     moved = separated_rows(sign[:, None] * (X @ free))

@@ -117,7 +117,9 @@ def solve_mean_model(
 
 
 def _look_for_separation(problem: Problem, source: RowSource, scored: Scored, status: Status) -> Status:
-    found = find_separation(source, problem.family, problem.link, scored.beta, converged=scored.converged)
+    found = find_separation(
+        source, problem.family, problem.link, scored.beta, scored.sums.edge, converged=scored.converged
+    )
     if found is None:
         return status
     text = found.describe(None if problem.design.chunks is not None else problem.design.index)

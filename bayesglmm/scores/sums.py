@@ -1,9 +1,9 @@
 """Sums over rows that a scoring step needs, gathered block by block and mergeable in any order.
 
-Two ways to hold X'WX. The *Gram* way adds up B'B with B = W^½ X (one BLAS ``syrk`` per block: the cheapest there
-is). The *triangle* way keeps the R of a QR decomposition of [B, W^½ r], updated block by block (sequential
-tall-skinny QR; Golub & Van Loan, Matrix Computations, 4th ed., section 5.3): it costs a few times more and loses
-half as many digits on ill-conditioned columns. Neither makes an n × p temporary.
+Two ways to hold X'WX. The *Gram* way adds it up (compiled, in register tiles: cheaper than BLAS's ``syrk`` of a
+weighted copy). The *triangle* way keeps the R of a QR decomposition of [B, W^½ r], B = W^½ X, updated
+block by block (sequential tall-skinny QR; Golub & Van Loan, Matrix Computations, 4th ed., section 5.3): it costs a few
+times more and loses half as many digits on ill-conditioned columns. Neither makes an n × p temporary.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import linalg
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 from bayesglmm.scores.rows import Rows, RowSource
+from bayesglmm.scores.separation import perfect_ends
 from bayesglmm.scores.working import Aux, deviance_terms, inside_domain, working_quantities
 
 Floats = NDArray[np.float64]
@@ -45,6 +46,9 @@ class Sums:
         R of the QR decomposition of [W^½ X, W^½ r].
     score : ndarray, shape (p,)
         X's.
+    edge : float
+        Smallest distance of a mean from an end of its range that the link reaches at infinity only; infinite where
+        there is no such end.
     """
 
     n: int
@@ -56,6 +60,7 @@ class Sums:
     gram: Floats | None
     triangle: Floats | None
     score: Floats
+    edge: float = np.inf
 
     def __add__(self, other: Sums) -> Sums:
         gram = None if self.gram is None or other.gram is None else self.gram + other.gram
@@ -72,6 +77,7 @@ class Sums:
             gram,
             triangle,
             self.score + other.score,
+            min(self.edge, other.edge),
         )
 
 
@@ -90,7 +96,6 @@ def block_sums(
     *,
     qr: bool = False,
     from_offset: bool = False,
-    buffer: Floats | None = None,
 ) -> Sums:
     """Sums over one block at a given linear predictor.
 
@@ -109,31 +114,24 @@ def block_sums(
     from_offset : bool
         Take the working response minus the offset where the working residual stands: the step is then the next
         iterate itself.
-    buffer : ndarray, shape (≥ m, padded_width(p)), optional
-        Work space for [W^½ X, W^½ r], zero beyond.
     """
     work = working_quantities(family, link, eta, rows.y, rows.w, aux)
-    residual, score = work.residual, work.score
-    if from_offset:
-        residual = residual + eta - rows.offset
-        score = work.weight * residual
-    root = np.sqrt(work.weight)
-    m, p = rows.X.shape
-    B = np.zeros((m, padded_width(p))) if buffer is None else buffer[:m]
-    np.einsum("ij,i->ij", rows.X, root, out=B[:, :p])
-    np.multiply(root, residual, out=B[:, p])
+    residual = work.residual + eta - rows.offset if from_offset else work.residual
+    p = rows.X.shape[1]
     gram = triangle = None
     if qr:
-        triangle = upper_triangle(B[:, : p + 1])
-        products = rows.X.T @ score
-    else:  # the score stands beside the Gram matrix, at a fraction of the cost of another pass over X
-        full = cross_product(B)
-        gram, products = full[:p, :p], full[:p, p]
+        triangle = weighted_triangle(rows.X, work.weight, residual)
+        score = rows.X.T @ (work.weight * residual if from_offset else work.score)
+    else:
+        from bayesglmm.scores.tiles import weighted_products
+
+        products = weighted_products(rows.X, work.weight, residual)
+        gram, score = products[:p, :p], products[:p, p]
     deviance = float(deviance_terms(family, work.mu, rows.y, rows.w, aux).sum())
     with np.errstate(over="ignore", invalid="ignore"):  # a wild step is refused by its deviance
         pearson, eta_norm = float(work.score @ work.residual), float(work.weight @ np.square(eta))
     return Sums(
-        n=m,
+        n=len(eta),
         deviance=deviance,
         objective=deviance,
         pearson=pearson,
@@ -141,23 +139,29 @@ def block_sums(
         inside=inside_domain(family, link, eta, rows.y, work),
         gram=gram,
         triangle=triangle,
-        score=products,
+        score=score,
+        edge=_edge(work.mu, tuple(perfect_ends(family, link))),
     )
 
 
-def padded_width(p: int) -> int:
-    """Columns of the work space: room for the working residual, and a whole number of BLAS's register tiles."""
-    return -(-(p + 1) // 4) * 4
+def weighted_triangle(X: Floats, weight: Floats, residual: Floats) -> Floats:
+    """R of the QR decomposition of W^½ [X, r], shape (min(m, p + 1), p + 1)."""
+    m, p = X.shape
+    root = np.sqrt(weight)
+    B = np.empty((m, p + 1))
+    np.einsum("ij,i->ij", X, root, out=B[:, :p])
+    np.multiply(root, residual, out=B[:, p])
+    return upper_triangle(B)
 
 
-def cross_product(B: Floats) -> Floats:
-    """B'B by the symmetric rank-k update of BLAS (half the work of a product), shape (p, p)."""
-    if B.shape[1] == 0:
-        return np.zeros((0, 0))
-    upper = linalg.blas.dsyrk(1.0, B.T)
-    full = upper + upper.T
-    full[np.diag_indices_from(full)] *= 0.5
-    return full
+def _edge(mu: Floats, ends: tuple[float, ...]) -> float:
+    """Smallest distance of a mean, none of which is beyond an end, from one of them."""
+    if not ends or len(mu) == 0:
+        return np.inf
+    low, high = float(mu.min()), float(mu.max())
+    if np.isnan(low):
+        return 0.0
+    return min(min(abs(low - end), abs(high - end)) for end in ends)
 
 
 def sweep(
@@ -189,21 +193,9 @@ def sweep(
 def _sweep_part(source: RowSource, family: Family, link: Link, aux: Aux, beta: Floats | None, qr: bool) -> Sums | None:
     """Sums over the rows of one source; None when it has none."""
     total: Sums | None = None
-    buffer = np.zeros((0, padded_width(len(source.columns))))
     for rows in source.blocks():
-        if len(buffer) < len(rows.y):
-            buffer = np.zeros((len(rows.y), padded_width(len(source.columns))))
         with np.errstate(all="ignore"):
             eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
-        part = block_sums(
-            rows,
-            eta,
-            family,
-            link,
-            aux,
-            qr=qr,
-            from_offset=beta is None,
-            buffer=buffer,
-        )
+        part = block_sums(rows, eta, family, link, aux, qr=qr, from_offset=beta is None)
         total = part if total is None else total + part
     return total

@@ -95,7 +95,10 @@ def factory(link: str) -> KernelFactory:
         y = np.asarray(y, dtype=float)
         m = np.ones(len(y)) if trials is None else np.asarray(trials, dtype=float)
         w = row_weights(y, weights)
-        log_choose = gammaln(m + 1.0) - gammaln(y + 1.0) - gammaln(m - y + 1.0)
+        if trials is None and ((y == 0.0) | (y == 1.0)).all():
+            log_choose = np.zeros(len(y))
+        else:
+            log_choose = gammaln(m + 1.0) - gammaln(y + 1.0) - gammaln(m - y + 1.0)
         return ClosedKernel(formulas, (y, m - y, w, log_choose))
 
     return bind
