@@ -210,3 +210,44 @@ class Questions(Found):
         from bayesglmm.inference.mme import mixed_model_equations
 
         return mixed_model_equations(self.model.problem, self.result, params)
+
+    def icc(self, **options: Any) -> pd.DataFrame:
+        """Intraclass correlation of every grouping factor, on the scale of the linear predictor.
+
+        Parameters
+        ----------
+        **options
+            ``approximation="latent"``, ``"lognormal"``, ``"delta"`` or ``"trigamma"`` (observation-level variance of
+            the distribution), ``mean=`` or ``null=`` (a fit with only an intercept) for its mean, ``level=0.95``. See
+            :func:`bayesglmm.inference.icc.icc`.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "g": list("ppqqrr")})
+        >>> bg.Model("y ~ 1 + (1 | g)", data).fit("reml").icc()["icc"].round(3).to_dict()
+        {'g': 0.868}
+        """
+        from bayesglmm.inference.icc import icc
+
+        return icc(self.model.problem, self.result, **options)
+
+    def r2(self, **options: Any) -> pd.Series:
+        """Marginal and conditional R² (Nakagawa & Schielzeth 2013), with the variances they are made of.
+
+        Parameters
+        ----------
+        **options
+            ``approximation=``, ``mean=``, ``null=`` as for :meth:`icc`; see :func:`bayesglmm.inference.icc.r2`.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "x": [0.0, 1, 0, 1, 0, 1], "g": list("ppqqrr")})
+        >>> found = bg.Model("y ~ x + (1 | g)", data).fit("reml").r2()
+        >>> bool(found["marginal"] < found["conditional"] < 1)
+        True
+        """
+        from bayesglmm.inference.icc import r2
+
+        return r2(self.model.problem, self.result, **options)
