@@ -13,11 +13,11 @@ from scipy import special
 
 
 class Normal:
-    """The standard normal distribution."""
+    """The normal distribution, standard where nothing else is said."""
 
-    def pdf(self, x: Any) -> Any:
+    def pdf(self, x: Any, mean: Any = 0.0, sd: Any = 1.0) -> Any:
         """Density at x."""
-        return np.exp(-0.5 * np.square(x)) / np.sqrt(2.0 * np.pi)
+        return np.exp(-0.5 * np.square((np.asarray(x) - mean) / sd)) / (np.sqrt(2.0 * np.pi) * sd)
 
     def cdf(self, x: Any) -> Any:
         """P(Z ≤ x)."""

@@ -27,6 +27,7 @@ def test_quantiles_and_tails_are_those_of_scipy(name: str, shape: tuple) -> None
 def test_density_and_distribution_function_of_the_normal() -> None:
     x = np.concatenate([-X[::-1], X])
     np.testing.assert_allclose(quantiles.norm.pdf(x), stats.norm.pdf(x), rtol=1e-13)
+    np.testing.assert_allclose(quantiles.norm.pdf(x, 1.5, 0.7), stats.norm.pdf(x, 1.5, 0.7), rtol=1e-12)
     np.testing.assert_allclose(quantiles.norm.cdf(x), stats.norm.cdf(x), rtol=1e-13)
 
 
