@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.design.auxiliary import build_auxiliaries, rebind_auxiliary
-from bayesglmm.design.columns import Factor, Table, first_rows, missing, read_column, take
+from bayesglmm.design.columns import Factor, Table, all_finite, first_rows, missing, read_column, take
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
-from bayesglmm.design.matrix import build_matrix
+from bayesglmm.design.matrix import bind_matrix, build_matrix
 from bayesglmm.design.rank import column_relations, independent_columns
 from bayesglmm.design.response import build_response, check_constant_response, response_expressions
 from bayesglmm.design.rows import Rows, check_positive, read_rows
@@ -189,7 +189,7 @@ def rebind(
         response = build_response(formula, rows.columns, rows.index, binding.levels)
     else:
         response = _response_if_complete(formula, table, rows, binding)
-    X, _ = build_matrix(formula.terms, rows.columns, rows.index, binding.spec)
+    X = bind_matrix(formula.terms, rows.columns, rows.index, binding.spec, order="C" if gaps is None else "F")
     return Design(
         formula=formula,
         response=response,
@@ -260,8 +260,8 @@ def _total_offset(formula: Formula, rows: Rows) -> Floats:
     if "exposure" in rows.arguments:
         check_positive(rows.arguments["exposure"], "exposure", rows.index)
         total += np.log(rows.arguments["exposure"])
-    bad = ~np.isfinite(total)
-    if bad.any():
+    if not all_finite(total):
+        bad = ~np.isfinite(total)
         raise DataError(f"The offset is not a finite number in {first_rows(bad, rows.index)}. Correct or drop them.")
     return total
 

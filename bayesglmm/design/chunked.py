@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 from bayesglmm.design.build import check_size, rebind, warn_aliased
 from bayesglmm.design.chunks import Chunks, Part, map_parts
+from bayesglmm.design.inspection import Inspection
 from bayesglmm.design.rank import clearly_independent, limited_pivoting, relations_of
 from bayesglmm.design.response import check_constant_response
 from bayesglmm.design.settle import located, needed_columns, numbered_tables, settle
 from bayesglmm.design.types import Design, Floats, Response
 from bayesglmm.errors import DataError, FormulaError, MethodError
 from bayesglmm.formula import parse_formula
-
-#: At most about so many rows are kept for starting values.
-SAMPLE_ROWS = 20_000
 
 
 def _missing(what: str) -> Any:
@@ -146,6 +145,8 @@ def build_chunked_design(
 ) -> ChunkedDesign:
     """Build the design of data in chunks: one pass settles categories and transforms, a second checks every row.
 
+    Where there are only numbers and their products there is nothing to settle, and one pass does both.
+
     Parameters
     ----------
     formula : str
@@ -173,12 +174,15 @@ def build_chunked_design(
             f"({parsed.random[0].label}) cannot be fitted to data in chunks: random effects need all rows in memory. "
             "Leave the term out, or fit a table in memory."
         )
-    arguments = {"weights": weights, "offset": offset, "exposure": exposure}
-    bound, settled = settle(parsed, chunks, arguments)
-    if bound.response is None:
+    if parsed.response is None:
         raise FormulaError("There is no response: write it to the left of '~'.")
-    step = max(1, settled.kept // max(SAMPLE_ROWS, 200 * len(bound.columns)))
-    seen = _check_rows(bound, chunks, arguments, check, step)
+    arguments = {"weights": weights, "offset": offset, "exposure": exposure}
+    bound, settled, seen = settle(parsed, chunks, arguments, partial(Inspection, check=check))
+    if seen is None:
+        seen = Inspection(bound, check)
+        for place, table in numbered_tables(chunks, needed_columns(parsed, arguments)):
+            with located(place):
+                seen.look(table)
     check_constant_response(seen.extremes)
     keep, relations = _independent(bound, chunks, arguments, seen.gram)
     names = bound.columns
@@ -194,75 +198,9 @@ def build_chunked_design(
         relations=relations,
         binding=replace(bound.binding, keep=keep),
     )
-    sample = replace(seen.sample, X=seen.sample.X[:, keep], columns=bound.columns, binding=bound.binding)
+    sample = seen.sample
+    sample = replace(sample, X=sample.X[:, keep], columns=bound.columns, binding=bound.binding)
     return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    gram: Floats
-    extremes: Response
-    sample: Design
-
-
-def _check_rows(
-    bound: Design, chunks: Chunks, arguments: dict[str, Any], check: Callable[[Response], Any], step: int
-) -> _Seen:
-    """Build every row once: values are checked, cross-products added up, and every step-th row is kept."""
-    p, start = len(bound.columns), 0
-    gram = np.zeros((p, p))
-    extremes: list[Response] = []
-    samples: list[Design] = []
-    for place, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
-        with located(place):
-            design = rebind(bound, table, require_response=True, gaps={})
-            if design.nobs == 0:
-                continue
-            assert design.response is not None
-            check(design.response)
-            gram += design.X.T @ design.X
-            extremes = [_extremes([*extremes, design.response])]
-            samples.append(_rows_of(design, slice(-start % step, None, step)))
-            start += design.nobs
-    return _Seen(gram, extremes[0], _stack(samples))
-
-
-def _extremes(responses: list[Response]) -> Response:
-    """The rows with the lowest and the highest response (proportion): enough to see whether it is constant."""
-    y = np.concatenate([r.y for r in responses])
-    trials = None if responses[0].trials is None else np.concatenate([r.trials for r in responses])  # type: ignore[misc]
-    share = y if trials is None else y / trials
-    ends = np.array([share.argmin(), share.argmax()])
-    return replace(responses[0], y=y[ends], trials=None if trials is None else trials[ends])
-
-
-def _rows_of(design: Design, rows: slice) -> Design:
-    r = design.response
-    assert r is not None
-    return replace(
-        design,
-        X=design.X[rows].copy(),
-        offset=design.offset[rows].copy(),
-        weights=None if design.weights is None else design.weights[rows].copy(),
-        response=replace(r, y=r.y[rows].copy(), trials=None if r.trials is None else r.trials[rows].copy()),
-        index=None,
-        binding=None,
-    )
-
-
-def _stack(parts: list[Design]) -> Design:
-    def join(values: list[Any]) -> Any:
-        return None if values[0] is None else np.concatenate(values)
-
-    responses = [d.response for d in parts if d.response is not None]
-    response = replace(responses[0], y=join([r.y for r in responses]), trials=join([r.trials for r in responses]))
-    return replace(
-        parts[0],
-        X=join([d.X for d in parts]),
-        offset=join([d.offset for d in parts]),
-        weights=join([d.weights for d in parts]),
-        response=response,
-    )
 
 
 def _independent(bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats) -> tuple[Any, Floats | None]:

@@ -211,16 +211,26 @@ def _dataset_parts(source: Any, rows: int | None, columns: Sequence[str]) -> Ite
 def _piece_tables(piece: Any, schema: Any, columns: list[str], rows: int) -> Iterator[Any]:
     """Read a row group in batches, one at a time and none ahead; labels of rows count within the row group."""
     import pandas as pd
-    import pyarrow as pa
 
     # use_threads and read-ahead are for speed alone, and would hold many batches at once
     options = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
     start = 0
     for batch in piece.to_batches(schema=schema, columns=columns, batch_size=rows, **options):
-        frame = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
-        frame.index = pd.RangeIndex(start, start + len(frame))
-        start += len(frame)
-        yield frame
+        index = pd.RangeIndex(start, start + len(batch))
+        series = {name: _series(values, index) for name, values in zip(batch.schema.names, batch.columns)}
+        yield pd.DataFrame(series, index=index, copy=False)
+        start += len(batch)
+
+
+def _series(values: Any, index: Any) -> Any:
+    """A column of a batch; numbers without gaps are not copied."""
+    import pandas as pd
+    from pyarrow import types
+
+    plain = values.null_count == 0 and (types.is_floating(values.type) or types.is_integer(values.type))
+    if plain and not types.is_float16(values.type):
+        return pd.Series(values.to_numpy(), index=index, copy=False)
+    return values.to_pandas().set_axis(index)
 
 
 def _dask_parts(frame: Any, columns: Sequence[str]) -> Iterator[Part]:

@@ -276,6 +276,12 @@ def missing(column: Column) -> NDArray[np.bool_]:
     return column.codes < 0 if isinstance(column, Factor) else np.isnan(column)
 
 
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no value is infinite or missing; one sum tells, unless it overflows."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.sum(values))) or bool(np.isfinite(values).all())
+
+
 def first_rows(bad: NDArray[np.bool_], index: pd.Index) -> str:
     """Describe where something is wrong: ``"3 rows (first: 2, 5, 9)"`` by the labels of the table's rows."""
     where = np.flatnonzero(bad)

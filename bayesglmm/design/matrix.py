@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,12 @@ from formulaic.parser.types import Factor as FormulaicFactor
 from formulaic.parser.types import Term
 from formulaic.transforms import contrasts as codings
 
-from bayesglmm.design.columns import Column, Factor, first_rows, labels, recode
+from bayesglmm.design.columns import Column, Factor, all_finite, first_rows, labels, recode
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.types import Floats
 from bayesglmm.errors import BayesGLMMError, DataError
 from bayesglmm.formula import ModelTerm, factor_name
-from bayesglmm.formula.expressions import Expr
+from bayesglmm.formula.expressions import Expr, Name
 
 MAX_COLUMNS = 5_000
 _ROWS_AT_ONCE = 4_096
@@ -70,6 +70,72 @@ def build_matrix(
     return matrix.__wrapped__, matrix.model_spec
 
 
+def bind_matrix(
+    terms: Sequence[ModelTerm],
+    columns: Mapping[str, Column],
+    index: pd.Index,
+    spec: ModelSpec,
+    order: Literal["C", "F"] = "C",
+) -> Floats:
+    """Build the columns of a spec from new data; numbers and their products go straight into the matrix.
+
+    Parameters
+    ----------
+    terms, columns, index, spec
+        As for `build_matrix`.
+    order : {"C", "F"}
+        Whether rows or columns stand together in memory; by columns is cheaper for a chunk that is read once. A matrix
+        with factors in it always stands by rows.
+
+    Returns
+    -------
+    matrix : ndarray, shape (n, p)
+    """
+    names = [":".join(map(factor_name, term.factors)) or "Intercept" for term in terms]
+    if names == list(spec.column_names) and not any(_labelled(spec).values()):
+        numbers = {f for term in terms for f in term.factors}
+        values = {f: evaluate(f, columns, spec.transform_state, len(index)) for f in numbers}
+        if not any(isinstance(value, Factor | dict) for value in values.values()):
+            for factor, value in values.items():
+                if not isinstance(factor, Name):  # the table's own columns have been looked at
+                    _require_finite(value, factor_name(factor), index)
+            products = [_product([values[f] for f in term.factors], len(index)) for term in terms]
+            return _by_columns(products, len(index)) if order == "F" else _by_rows(products, len(index))
+    return build_matrix(terms, columns, index, spec)[0]
+
+
+def _labelled(spec: ModelSpec) -> dict[str, bool]:
+    """Whether each factor of a spec held labels."""
+    return {name: kind.value == "categorical" for name, (kind, _) in spec.encoder_state.items()}
+
+
+def _product(values: Sequence[Floats], nrows: int) -> Floats:
+    """Row by row, the last factor first."""
+    return reduce(np.multiply, reversed(values)) if values else np.broadcast_to(np.float64(1.0), (nrows,))
+
+
+def _by_columns(values: Sequence[Floats], nrows: int) -> Floats:
+    matrix = np.empty((len(values), nrows)).T
+    for j, column in enumerate(values):
+        matrix[:, j] = column
+    return matrix
+
+
+def _by_rows(values: Sequence[Any], nrows: int) -> Floats:
+    """Fill a matrix a few thousand rows at a time, so that its rows stay in cache while they are written."""
+    matrix = np.empty((nrows, len(values)))
+    for start in range(0, nrows if values else 0, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        np.stack([column[rows] for column in values], axis=1, out=matrix[rows], casting="unsafe")
+    return matrix
+
+
+def _require_finite(values: Any, name: str, index: pd.Index) -> None:
+    if not all_finite(np.asarray(values)):
+        where = first_rows(~np.isfinite(np.asarray(values)), index)
+        raise DataError(f"{name} is not a finite number in {where}. Correct or drop them.")
+
+
 def new_spec(terms: Sequence[ModelTerm], learned: dict[str, dict[str, Any]]) -> ModelSpec:
     """Specify the columns of model terms before any data are seen.
 
@@ -106,7 +172,7 @@ class _Materializer(PandasMaterializer):
         self._columns = columns
         self._nodes = nodes
         self._index = index
-        self._labelled = {name: kind.value == "categorical" for name, (kind, _) in spec.encoder_state.items()}
+        self._labelled = _labelled(spec)
         super().__init__({})
 
     def _init(self) -> None:
@@ -125,10 +191,7 @@ class _Materializer(PandasMaterializer):
         if labelled:
             return FactorValues(value, kind="categorical", spans_intercept=True, encoder=self._encoder(expr)), set()
         for part in value.values() if isinstance(value, dict) else (value,):
-            bad = ~np.isfinite(np.asarray(part))
-            if bad.any():
-                where = first_rows(bad, self._index)
-                raise DataError(f"{expr} is not a finite number in {where}. Correct or drop them.")
+            _require_finite(part, expr, self._index)
         return FactorValues(value, kind="numerical"), set()
 
     def _encoder(self, expr: str) -> Any:
@@ -153,12 +216,7 @@ class _Materializer(PandasMaterializer):
         return out
 
     def _combine_columns(self, cols: Sequence[tuple[str, Any]], spec: ModelSpec, drop_rows: Sequence[int]) -> Any:
-        """Fill the matrix a few thousand rows at a time, so that its rows stay in cache while they are written."""
-        matrix = np.empty((self.nrows, len(cols)))
-        for start in range(0, self.nrows if cols else 0, _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            np.stack([values[rows] for _, values in cols], axis=1, out=matrix[rows], casting="unsafe")
-        return matrix
+        return _by_rows([values for _, values in cols], self.nrows)
 
 
 def _too_many(name: str, count: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bayesglmm.design.columns import Column, Factor, first_rows, recode
+from bayesglmm.design.columns import Column, Factor, all_finite, first_rows, recode
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.rows import check_finite
 from bayesglmm.design.types import Floats, Response
@@ -67,10 +67,13 @@ def _numbers(value: object, label: str, index: pd.Index) -> Floats:
     if isinstance(value, dict):
         raise DataError(f"The response {label} has {len(value)} columns; expected one.")
     y = np.array(value, dtype=np.float64)  # a copy: the table stays the user's own
-    bad = np.isnan(y)
-    if bad.any():
-        raise DataError(f"The response {label} cannot be computed in {first_rows(bad, index)}. Correct or drop them.")
-    check_finite(y, label, index)
+    if not all_finite(y):
+        bad = np.isnan(y)
+        if bad.any():
+            raise DataError(
+                f"The response {label} cannot be computed in {first_rows(bad, index)}. Correct or drop them."
+            )
+        check_finite(y, label, index)
     return y
 
 

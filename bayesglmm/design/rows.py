@@ -15,6 +15,7 @@ from bayesglmm.design.columns import (
     Column,
     Factor,
     Table,
+    all_finite,
     first_rows,
     missing,
     read_column,
@@ -91,7 +92,9 @@ def read_rows(
     groups = {name: read_group(table.column(name), name) for name in grouping}
     values = {name: read_argument(name, given, table) for name, given in arguments.items() if given is not None}
     everything: list[tuple[str, Column]] = [*columns.items(), *groups.items(), *values.items()]
-    kept, counts = _complete(everything, table.nrows)
+    # most columns are numbers without gaps, which one look at each tells
+    open_questions = [(name, c) for name, c in everything if isinstance(c, Factor) or not all_finite(c)]
+    kept, counts = _complete(open_questions, table.nrows)
     if gaps is None:
         report_missing(counts, table.nrows, int(kept.sum()))
     else:
@@ -102,8 +105,9 @@ def read_rows(
         groups = {name: take_levels(factor, kept) for name, factor in groups.items()}
         values = {name: value[kept] for name, value in values.items()}
         index = index[kept]
+    questioned = {name for name, _ in open_questions}
     for name, column in [*columns.items(), *values.items()]:
-        if isinstance(column, np.ndarray):
+        if isinstance(column, np.ndarray) and name in questioned:
             check_finite(column, name, index)
     return Rows(columns, groups, values, kept, index)
 
@@ -163,8 +167,8 @@ def read_argument(name: str, given: Any, table: Table) -> Floats:
 
 def check_finite(values: Floats, name: str, index: pd.Index) -> None:
     """Refuse infinite values, saying where they are."""
-    bad = ~np.isfinite(values)
-    if bad.any():
+    if not all_finite(values):
+        bad = ~np.isfinite(values)
         raise DataError(f"{name!r} is infinite in {first_rows(bad, index)}. Correct or drop them.")
 
 

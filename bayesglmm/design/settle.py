@@ -7,8 +7,9 @@ table would.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,17 @@ class Settled:
     witnesses: list[pd.DataFrame] = field(default_factory=list)
 
 
-def settle(formula: Formula, chunks: Chunks, arguments: dict[str, Any]) -> tuple[Design, Settled]:
+class Looker(Protocol):
+    """Something that looks at every chunk of a design."""
+
+    def look(self, table: Any) -> None:
+        """Take in one table."""
+        ...
+
+
+def settle[L: Looker](
+    formula: Formula, chunks: Chunks, arguments: dict[str, Any], looker: Callable[[Design], L]
+) -> tuple[Design, Settled, L | None]:
     """Read all chunks once and build the design of the witnesses, to which every chunk can then be bound.
 
     Parameters
@@ -61,12 +72,16 @@ def settle(formula: Formula, chunks: Chunks, arguments: dict[str, Any]) -> tuple
     chunks : Chunks
     arguments : dict of str to (str, float or None)
         Weights, offset and exposure: columns' names or numbers.
+    looker : callable
+        Design → what is to look at every chunk bound to it.
 
     Returns
     -------
     design : Design
         Of the witnesses, with all columns; its binding knows the levels and transforms of all rows.
     settled : Settled
+    looked : Looker or None
+        One that has seen every chunk already, where there was nothing to settle.
 
     Raises
     ------
@@ -87,9 +102,17 @@ def settle(formula: Formula, chunks: Chunks, arguments: dict[str, Any]) -> tuple
     learned = learners(factors)
     labelled = [node for node in [*factors, *response_expressions(formula)] if _may_be_factor(node)]
     settled = Settled()
+    looked: L | None = None
     for place, table in numbered_tables(chunks, needed_columns(formula, arguments)):
         with located(place):
+            first = settled.kept == 0
             _see(settled, table, formula, arguments, labelled, learned)
+            if settled.seen or learned:
+                looked = None
+            elif first and settled.kept:
+                looked = looker(_witness_design(formula, settled.witnesses[0], arguments, {}))
+            if looked is not None:
+                looked.look(table)
     if settled.nrows == 0:
         raise DataError("The chunks have no rows.")
     order = [*used_columns(formula), *arguments]
@@ -98,7 +121,7 @@ def settle(formula: Formula, chunks: Chunks, arguments: dict[str, Any]) -> tuple
     )
     frame = pd.concat(settled.witnesses, ignore_index=True)
     states = {text: learner.state() for text, (_, learner) in learned.items()}
-    return _witness_design(formula, frame, arguments, states), settled
+    return _witness_design(formula, frame, arguments, states), settled, looked
 
 
 def needed_columns(formula: Formula, arguments: dict[str, Any]) -> list[str]:
