@@ -88,6 +88,28 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
+class BlockFactor(NamedTuple):
+    """Standard deviations of all columns of a grouping factor (q,), and the correlation factor of every term."""
+
+    sd: Any
+    terms: list[TermFactor]
+
+
+def block_factor(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> BlockFactor:
+    """Register sds and correlations of a grouping factor."""
+    group = block.group
+    columns = names.column_dim(group)
+    if not names.has_correlation(cov):  # only sds: one vector variable, whatever the terms
+        scales = [p for term in priors for p in term.scales]
+        sd = vector(names.sd_variable(group), scales, block.columns, columns)
+        return BlockFactor(sd, [TermFactor(sd[t.start : t.stop], None) for t in cov.terms])
+    factors = _term_factors(block, cov, priors)
+    sd = pm.Deterministic(names.sd_variable(group), pt.concatenate([f.sd for f in factors]), dims=columns)
+    corr_dims = (columns, names.column_dim_bis(group))
+    pm.Deterministic(names.corr_variable(group), _correlations(cov, factors), dims=corr_dims)
+    return BlockFactor(sd, factors)
+
+
 def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> Any:
     """Random effects b of a grouping factor, non-centred, shape (levels, q); registers every variable of it.
 
@@ -96,15 +118,7 @@ def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[Te
     """
     group = block.group
     dims = (names.level_dim(group), names.column_dim(group))
-    if names.has_correlation(cov):
-        factors = _term_factors(block, cov, priors)
-        sd = pm.Deterministic(names.sd_variable(group), pt.concatenate([f.sd for f in factors]), dims=dims[1])
-        corr_dims = (dims[1], names.column_dim_bis(group))
-        pm.Deterministic(names.corr_variable(group), _correlations(cov, factors), dims=corr_dims)
-    else:  # only sds: one vector variable, whatever the terms
-        scales = [p for term in priors for p in term.scales]
-        sd = vector(names.sd_variable(group), scales, block.columns, dims[1])
-        factors = [TermFactor(sd[t.start : t.stop], None) for t in cov.terms]
+    sd, factors = block_factor(block, cov, priors)
     u = pm.Normal(names.standardised_variable(group), 0.0, 1.0, dims=dims)
     if cov.precision is not None:
         u = pt.dot(level_factor(cov), u)
@@ -114,6 +128,16 @@ def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[Te
     ]
     standard = mixed[0] if len(mixed) == 1 else pt.concatenate(mixed, axis=1)
     return pm.Deterministic(names.group_variable(group), standard * sd[None, :], dims=dims)
+
+
+def lambda_factor(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> Any:
+    """Λ of a grouping factor, shape (q, q), for random effects that are integrated out."""
+    sd, factors = block_factor(block, cov, priors)
+    C = pt.eye(cov.size)
+    for t, f in zip(cov.terms, factors):
+        if f.factor is not None:
+            C = C[t.start : t.stop, t.start : t.stop].set(f.factor)
+    return sd[:, None] * C
 
 
 def _term_factors(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> list[TermFactor]:

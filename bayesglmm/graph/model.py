@@ -48,7 +48,7 @@ def build_model(problem: Problem) -> pm.Model:
         raise MethodError(f"{problem.family.name} has no likelihood, hence no PyMC graph.")
     design = problem.design
     priors = problem_priors(problem)
-    with pm.Model(coords=_coords(problem)) as model:
+    with pm.Model(coords=coords(problem)) as model:
         eta = pt.as_tensor(design.offset) if np.any(design.offset) else 0.0
         if design.columns:
             beta = on_the_line(names.COEFFICIENTS, priors.coefficients, names.COEFFICIENT_DIM, Whitening(design.X))
@@ -67,7 +67,8 @@ def problem_priors(problem: Problem) -> PriorSet:
     return flat_priors(problem.design, problem.family, problem.covariance)
 
 
-def _coords(problem: Problem) -> dict[str, Any]:
+def coords(problem: Problem) -> dict[str, Any]:
+    """Labels of every dimension of the graph."""
     design = problem.design
     coords: dict[str, Any] = {names.OBS_DIM: np.arange(design.nobs)}
     if design.columns:

@@ -12,6 +12,7 @@ import numpy as np
 import pymc as pm
 from numpy.typing import NDArray
 
+from bayesglmm import names
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
 from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats
@@ -29,7 +30,7 @@ class Sampled(NamedTuple):
     parameters: dict[str, Floats]
 
 
-def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
+def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model | None = None) -> Sampled:
     """Sample the full posterior.
 
     Parameters
@@ -40,6 +41,9 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
         A name of `SAMPLERS`.
     plan : Plan
         How much of it.
+    model : pymc.Model, optional
+        The problem's graph, extended by its user; built when left out. Where it has no random effects (they were
+        integrated out) those of the draws are left empty.
 
     Raises
     ------
@@ -52,8 +56,13 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
         raise MethodError(f"unknown sampler {sampler!r}. Known samplers: {', '.join(SAMPLERS)}.")
     if callable(plan.progress):
         plan.progress(0.0, "compiling the model")
-    model = build_model(problem)
-    wanted = variable_names(problem)
+    model = build_model(problem) if model is None else model
+    groups = [names.group_variable(b.group) for b in problem.design.blocks]
+    with_effects = all(g in model.named_vars for g in groups)
+    wanted = variable_names(problem, effects=with_effects)
+    missing = [w for w in wanted if w not in model.named_vars]
+    if missing:
+        raise MethodError(f"the PyMC model has no {', '.join(missing)}: extend what model.to_pymc() returns.")
     with warnings.catch_warnings():
         # Remarks on the machine and on compiled code; what matters about the draws is in the status.
         warnings.simplefilter("ignore")
@@ -69,7 +78,7 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan) -> Sampled:
         return np.asarray(posterior[name].values)
 
     shape = (plan.chains, plan.draws)
-    values = to_values(problem, get, shape)
+    values = to_values(problem, get, shape, with_effects=with_effects)
     found = sampler_stats(stats)
     draws = Draws(values.beta, values.theta, values.psi, values.effects, independent=False, stats=found)
     return Sampled(draws, scalar_parameters(problem, get))

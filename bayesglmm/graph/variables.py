@@ -39,17 +39,20 @@ class Values:
     effects: tuple[Floats, ...]
 
 
-def variable_names(problem: Problem) -> list[str]:
-    """Names of the graph's variables that say everything about a point."""
+def variable_names(problem: Problem, *, effects: bool = True) -> list[str]:
+    """Names of the graph's variables that say everything about a point; without `effects` about its parameters."""
     out = [names.COEFFICIENTS] if problem.design.columns else []
     for block, cov in zip(problem.design.blocks, problem.covariance):
-        out += [names.group_variable(block.group), names.sd_variable(block.group)]
+        out += [names.group_variable(block.group)] if effects else []
+        out.append(names.sd_variable(block.group))
         if names.has_correlation(cov):
             out.append(names.corr_variable(block.group))
     return out + [a.name for a in problem.auxiliaries]
 
 
-def to_values(problem: Problem, get: Callable[[str], Any], leading: tuple[int, ...] = ()) -> Values:
+def to_values(
+    problem: Problem, get: Callable[[str], Any], leading: tuple[int, ...] = (), *, with_effects: bool = True
+) -> Values:
     """Vectors of the named arrays.
 
     Parameters
@@ -60,10 +63,13 @@ def to_values(problem: Problem, get: Callable[[str], Any], leading: tuple[int, .
         Name of a variable (see :func:`variable_names`) → array, shape (*leading, *its own).
     leading : tuple of int
         Sizes of the leading axes.
+    with_effects : bool
+        False leaves ``effects`` empty.
     """
     thetas, effects = [np.empty((*leading, 0))], []
     for block, cov in zip(problem.design.blocks, problem.covariance):
-        effects.append(np.asarray(get(names.group_variable(block.group)), dtype=float))
+        if with_effects:
+            effects.append(np.asarray(get(names.group_variable(block.group)), dtype=float))
         sd = np.asarray(get(names.sd_variable(block.group)), dtype=float)
         corr = get(names.corr_variable(block.group)) if names.has_correlation(cov) else None
         thetas.append(theta_of(cov, sd, corr))

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.laplace import Laplace, gradient
+from bayesglmm.latent.laplace import Gradient, Laplace, gradient
 from bayesglmm.latent.mode import Mode, Warm, find_mode
 from bayesglmm.latent.nested_quadrature import NestedFactors
 from bayesglmm.latent.quadrature import OneFactor
@@ -45,6 +45,14 @@ class Evaluation:
     beta: Floats
     theta: Floats
     psi: Floats
+    mode: Mode
+
+
+class AtFactors(NamedTuple):
+    """The log marginal likelihood at given Λ: −inf without conditional modes, the gradient where it was asked for."""
+
+    value: float
+    gradient: Gradient | None
     mode: Mode
 
 
@@ -120,19 +128,34 @@ class Objective:
         with_gradient : bool
             Whether to compute the gradient.
         """
+        at = self.at_factors(beta, self.lambdas(theta), psi, start, with_gradient=with_gradient)
+        if at.gradient is None:
+            return replace(_nowhere(at.mode), value=at.value)
+        g = at.gradient
+        g_theta = [c.pullback(theta[s], G) for c, s, G in zip(self.covariance, self.slices, g.lambdas)]
+        return Evaluation(at.value, g.beta, np.concatenate([*g_theta, np.empty(0)]), g.psi, at.mode)
+
+    def at_factors(
+        self,
+        beta: Floats,
+        lambdas: Sequence[Floats],
+        psi: Floats,
+        start: Warm | Mode | None = None,
+        *,
+        with_gradient: bool = True,
+    ) -> AtFactors:
+        """Evaluate at given factors Λ, one (q, q) array per grouping factor, whatever θ they come from."""
         fixed = self.offset + self.X @ beta
         with np.errstate(all="ignore"):
-            mode = find_mode(self.loadings(theta), self.kernel, fixed, psi, start)
+            mode = find_mode(self.structure.at(lambdas), self.kernel, fixed, psi, start)
             if not mode.found:
-                return _nowhere(mode)
+                return AtFactors(-np.inf, None, mode)
             if not with_gradient:
-                return replace(_nowhere(mode), value=self.integral.value(fixed, psi, mode))
+                return AtFactors(self.integral.value(fixed, psi, mode), None, mode)
             sums = self.integral.sums(fixed, psi, mode)
             if not np.isfinite(sums.value):
-                return _nowhere(mode)
-            g = gradient(self.kernel, psi, self.X, mode, sums)
-        g_theta = [c.pullback(theta[s], G) for c, s, G in zip(self.covariance, self.slices, g.lambdas)]
-        return Evaluation(sums.value, g.beta, np.concatenate([*g_theta, np.empty(0)]), g.psi, mode)
+                return AtFactors(-np.inf, None, mode)
+            return AtFactors(sums.value, gradient(self.kernel, psi, self.X, mode, sums), mode)
 
 
 def _nowhere(mode: Mode) -> Evaluation:

@@ -133,9 +133,7 @@ def sample(
         nodes = 1 if start is None else start.options.get("nodes") or 1
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
     plan = Plan(draws, tune, chains, seed, target_accept, progress)
-    proper = problem
-    if problem.priors is None:
-        proper = replace(problem, priors=flat_priors(problem.design, problem.family, problem.covariance))
+    proper = _with_priors(problem)
     with one_thread():
         target = make_target(proper, nodes, kernel)
         optimum = _centre(proper, target, start)
@@ -156,6 +154,49 @@ def sample(
         "target_accept": target_accept,
     }
     return _result(problem, found, accepted, options, time.perf_counter() - began)
+
+
+def marginal_graph(problem: Problem, marginalize: bool | str = True, nodes: Any = None) -> Any:
+    """The PyMC model of the parameters alone; see :func:`bayesglmm.graph.marginalized.build_marginal_model`."""
+    from bayesglmm.graph import build_marginal_model
+    from bayesglmm.latent.loglik import MarginalLoglik
+
+    return build_marginal_model(problem, MarginalLoglik(problem, nodes_of(problem, marginalize, nodes)))
+
+
+def complete(problem: Problem, draws: Draws, seed: int, effects: str = "exact") -> Draws:
+    """Draw the random effects given draws of the parameters that came without.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    draws : Draws
+        Draws of the parameters, of any sampler of the marginal posterior.
+    seed : int
+        Of the generator.
+    effects : {"exact", "gaussian"}
+        As for :func:`sample`.
+    """
+    from bayesglmm.latent.nuts import draw_effects
+    from bayesglmm.latent.target import make_target
+    from bayesglmm.latent.threads import one_thread
+
+    proper, shape = _with_priors(problem), draws.beta.shape[:2]
+    flat = [a.reshape(shape[0] * shape[1], a.shape[-1]) for a in (draws.beta, draws.theta, draws.psi)]
+    with one_thread():
+        target = make_target(proper)
+        x = np.stack([target.coordinates.join(*values) for values in zip(*flat)])
+        optimum = _centre(proper, target, None)
+        u, _ = draw_effects(target, optimum, x, np.random.default_rng(seed), effects == "exact")
+    return replace(draws, effects=_packed(target, x, u, shape, {}).effects)
+
+
+def _with_priors(problem: Problem) -> Problem:
+    """The problem with flat priors spelled out: flat on the natural scale of every parameter, as in the graph."""
+    if problem.priors is not None:
+        return problem
+    return replace(problem, priors=flat_priors(problem.design, problem.family, problem.covariance))
 
 
 def _centre(problem: Problem, target: Any, start: Result | None) -> Any:

@@ -53,6 +53,7 @@ def run(
     marginalize: bool | str | None = None,
     nodes: int | tuple[int, int] | None = None,
     effects: str = "exact",
+    pymc_model: Any = None,
     target_accept: float | None = None,
     progress: Callable[[float, str], None] | bool | None = None,
 ) -> Result:
@@ -77,6 +78,9 @@ def run(
         Quadrature nodes per dimension, for ``marginalize="agq"``.
     effects : {"exact", "gaussian"}
         How the random effects are drawn given the parameters when they were integrated out.
+    pymc_model : pymc.Model, optional
+        What ``model.to_pymc()`` returned, extended: a ``pm.Potential``, another likelihood, a block of your own. It is
+        sampled in place of the model's own graph, and the draws of the model's parameters come back as a fit.
     target_accept : float, optional
         Mean acceptance probability the step size is adapted to: 0.9 on the whole graph, 0.65 on the marginal posterior.
     progress : callable or bool, optional
@@ -102,6 +106,8 @@ def run(
     if target_accept is not None and not 0.0 < target_accept < 1.0:
         raise MethodError(f"target_accept={target_accept!r}; a number between 0 and 1 is expected.")
     given = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "target_accept": target_accept}
+    if marginalize and pymc_model is not None:
+        raise MethodError("marginalize= and pymc_model= do not go together: give model.to_pymc(marginalize=True).")
     if marginalize:
         return _marginal(problem, marginalize, nodes, sampler, effects, given | {"progress": progress})
     if nodes is not None:
@@ -113,10 +119,16 @@ def run(
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
     sampler = sampler or "nutpie"
     started = time.perf_counter()
-    sampled = sample_posterior(problem, sampler, Plan(draws, tune, chains, seed, target_accept, progress))
-    status = judge(problem, sampled.parameters, sampled.draws, time.perf_counter() - started)
+    plan = Plan(draws, tune, chains, seed, target_accept, progress)
+    sampled = sample_posterior(problem, sampler, plan, pymc_model)
+    found = sampled.draws
+    if len(found.effects) < len(problem.design.blocks):
+        from bayesglmm.methods.marginalized import complete
+
+        found = complete(problem, found, seed, effects)
+    status = judge(problem, sampled.parameters, found, time.perf_counter() - started)
     options = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "sampler": sampler}
-    return summarise(problem, sampled.draws, status, options | {"target_accept": target_accept})
+    return summarise(problem, found, status, options | {"target_accept": target_accept})
 
 
 def _marginal(
