@@ -17,6 +17,8 @@ Bools = NDArray[np.bool_]
 
 #: Step of the differences in approximate standard errors: truncation and rounding both stay near 1e-5.
 STEP = 1e-5
+#: Condition number from which a second round of differences takes other directions.
+NEARLY_DEPENDENT = 1e5
 #: An unbounded working coordinate (a log, a logit) with a larger standard error than this has run to its end.
 FLAT = 100.0
 
@@ -111,28 +113,94 @@ def curvature(target: Target, point: TargetPoint, scale: Floats) -> Curvature:
     scale : ndarray, shape (d,)
         Approximate standard errors: they set the steps.
     """
-    d = len(point.x)
+    d, p = len(point.x), target.coordinates.p
     at_zero = _at_zero(target.coordinates, point.x)
-    information, slopes = np.zeros((d, d)), np.zeros((len(point.mode.u), d))
-    # A coefficient's standard error has the units of its predictor; logs and logits have sane ones, or none.
-    steps = STEP * np.where(np.arange(d) < target.coordinates.p, scale, np.clip(scale, 1e-10, 10.0))
+    directions, back = _directions(target, point, scale)
+    # Logs and logits have sane standard errors, or none; a direction of the coefficients is one standard error long.
+    steps = STEP * np.where(np.arange(d) < p, 1.0, np.clip(scale, 1e-10, 10.0))
     # The gradient is odd in a column at zero: longer steps lose nothing there, and see small curvatures.
     steps[at_zero] *= 1e2
-    for i in range(d):
-        h = float(steps[i])
-        moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
+    along, slopes = _differences(target, point, directions, steps)
+    free = ~at_zero & ~_run_away(target.coordinates, back.T @ along @ back)
+    evaluations = d
+    whiter = _whiter(along, free)
+    if whiter is not None:
+        second = _differences(target, point, directions @ whiter, np.where(free, STEP, steps))
+        evaluations += d
+        if _are_independent(second[0], free):
+            (along, slopes), directions, back = second, directions @ whiter, np.linalg.solve(whiter, back)
+    information = back.T @ along @ back
+    escape = _escape(information, at_zero, scale)
+    slopes = slopes @ back
+    slopes[:, at_zero] = 0.0
+    information = np.where(np.outer(free, free), 0.5 * (information + information.T), 0.0)
+    definite, worst = _spectrum(along, free)
+    return Curvature(free, information, slopes, definite, directions @ worst, escape, evaluations)
+
+
+def _are_independent(along: Floats, free: Bools) -> bool:
+    """Whether directions meant to be independent are; along a curved ridge, or one of rounding, they are not."""
+    values = np.linalg.eigvalsh(along[np.ix_(free, free)])
+    return bool(values[0] > 0.1 and values[-1] < 10.0)
+
+
+def _differences(target: Target, point: TargetPoint, directions: Floats, steps: Floats) -> tuple[Floats, Floats]:
+    """Minus the second derivatives along the directions, and the derivatives of the modes."""
+    along, slopes = np.zeros(directions.shape), np.zeros((len(point.mode.u), len(steps)))
+    for i, step in enumerate(steps):
+        h = float(step)
+        moved = target.at(point.x + h * directions[:, i], point.mode)
         if not np.isfinite(moved.value):
             h = -h
-            moved = target.at(point.x + h * (np.arange(d) == i), point.mode)
-        information[i] = (point.gradient - moved.gradient) / h
+            moved = target.at(point.x + h * directions[:, i], point.mode)
+        along[i] = (point.gradient - moved.gradient) / h
         slopes[:, i] = (moved.mode.u - point.mode.u) / h
-    free = ~at_zero & ~_run_away(target.coordinates, information)
-    information = 0.5 * (information + information.T)
-    escape = _escape(information, at_zero, scale)
-    slopes[:, at_zero] = 0.0
-    information = np.where(np.outer(free, free), information, 0.0)
-    definite, worst = _spectrum(information, free)
-    return Curvature(free, information, slopes, definite, worst, escape, d)
+    # Symmetric only up to rounding, which is small in well-chosen directions: what is left is carried back.
+    along = along @ directions
+    return 0.5 * (along + along.T), slopes
+
+
+def _whiter(along: Floats, free: Bools) -> Floats | None:
+    """Independent directions, one standard error long, where the given ones are nearly dependent; None elsewhere.
+
+    Differences along nearly dependent directions lose the digits that tell them apart.
+    """
+    if not free.any():
+        return None
+    own = along[np.ix_(free, free)]
+    size = 1.0 / np.sqrt(np.maximum(np.diag(own), 1e-300))
+    values = np.linalg.eigvalsh(own * np.outer(size, size))
+    if not 0.0 < values[0] < values[-1] / NEARLY_DEPENDENT:
+        return None
+    out = np.eye(len(free))
+    out[np.ix_(free, free)] = size[:, None] * np.linalg.inv(np.linalg.cholesky(own * np.outer(size, size))).T
+    return out
+
+
+def _directions(target: Target, point: TargetPoint, scale: Floats) -> tuple[Floats, Floats]:
+    """Directions to take differences along, as columns, and the inverse of that matrix.
+
+    The coefficients move along directions that are about independent and one standard error long: differences along
+    the coefficients themselves lose all digits when a predictor is far from its origin, for then the intercept and the
+    slope are nearly one parameter. The rest moves as it is.
+    """
+    d, p, mode = len(point.x), target.coordinates.p, point.mode
+    directions, back = np.eye(d), np.eye(d)
+    if p == 0:  # hyperparameters alone
+        return directions, back
+    X, weights = target.objective.X, -mode.derivatives.d2
+    assert mode.factor is not None
+    cross = mode.factor.loadings.cross(weights, X)
+    information = X.T @ (weights[:, None] * X) - cross.T @ mode.factor.solve(cross)
+    size = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
+    try:
+        L = np.linalg.cholesky(information * np.outer(size, size))
+    except np.linalg.LinAlgError:
+        directions[:p, :p], back[:p, :p] = np.diag(scale[:p]), np.diag(1.0 / scale[:p])
+        return directions, back
+    directions[:p, :p] = size[:, None] * np.linalg.inv(L).T
+    back[:p, :p] = L.T / size
+    return directions, back
 
 
 def _at_zero(coordinates: Coordinates, x: Floats) -> Bools:
