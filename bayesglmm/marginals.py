@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bayesglmm import names, quantiles
 from bayesglmm.covariance import BlockCovariance, sd_corr
 from bayesglmm.idata import posterior_variables
+from bayesglmm.latent.nested_laplace.mixture import coefficient_curve, curve_quantiles, sample_curve
 from bayesglmm.links import get_link
 from bayesglmm.parameters import theta_slices
 from bayesglmm.posterior import DRAWN_LATER
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]
+#: Points of a density.
+CURVE_POINTS = 301
 Posterior = dict[str, Floats]
 
 
@@ -71,6 +74,8 @@ class Marginal:
         Of the normal approximation.
     normal : tuple of float or None
         Mean and sd of the normal approximation on its scale; from `estimate` and `sd` when left out.
+    curve : ndarray, shape (2, k), or None
+        Points and density, for a method that gives the marginal itself (``inla``).
     """
 
     parameter: str
@@ -80,21 +85,26 @@ class Marginal:
     draws: Floats | None = None
     scale: Scale = IDENTITY
     normal: tuple[float, float] | None = None
+    curve: Floats | None = None
 
     def quantiles(self, probabilities: Floats) -> Floats:
-        """Quantiles of the draws, or of the normal approximation; NaN when there is neither."""
+        """Quantiles of the curve, the draws, or the normal approximation; NaN when there is none."""
+        if self.curve is not None:
+            return curve_quantiles(self.curve, probabilities)
         if self.draws is not None:
             return np.quantile(self.draws, probabilities, method="hazen")
-        center, spread = self._normal
+        center, spread = self.on_scale
         return self.scale.back(center + spread * quantiles.norm.ppf(probabilities))
 
     def density(self, x: Floats) -> Floats:
-        """Density of the normal approximation at points of the parameter's natural scale."""
-        return quantiles.norm.pdf(self.scale.there(x), *self._normal) * self.scale.slope(x)
+        """Density of the curve, or of the normal approximation, at points of the parameter's natural scale."""
+        if self.curve is not None:
+            return np.interp(x, self.curve[0], self.curve[1], left=0.0, right=0.0)
+        return quantiles.norm.pdf(self.scale.there(x), *self.on_scale) * self.scale.slope(x)
 
     def with_moments(self) -> Marginal:
         """Return it with the mean and sd of the normal approximation, taken to the natural scale."""
-        center, spread = self._normal
+        center, spread = self.on_scale
         if self.scale is IDENTITY or not np.isfinite(spread):
             return self
         nodes, weights = np.polynomial.hermite_e.hermegauss(61)
@@ -103,8 +113,17 @@ class Marginal:
         sd = float(np.sqrt(weights @ np.square(values - mean)))
         return replace(self, estimate=mean, sd=sd, normal=(center, spread))
 
+    def sample_curve(self) -> Floats:
+        """Density of the draws, smoothed on the parameter's scale."""
+        assert self.draws is not None
+        values = self.scale.there(self.draws.ravel())
+        center, spread = values.mean(), values.std()
+        there = np.linspace(max(values.min() - spread, center - 8 * spread), values.max() + spread, CURVE_POINTS)
+        back = self.scale.back(there)
+        return sample_curve(values, there, self.scale.slope(back), back)
+
     @property
-    def _normal(self) -> tuple[float, float]:
+    def on_scale(self) -> tuple[float, float]:
         """Mean and sd on the approximation's scale; NaN without a standard error."""
         if self.normal is not None:
             return self.normal
@@ -127,10 +146,19 @@ def marginals(problem: Problem, result: Result) -> dict[str, Marginal]:
     dict
         Parameter name → :class:`Marginal`, in the order coefficients, sds and correlations, auxiliaries.
     """
-    sampled = result.draws is not None and not result.draws.independent
-    posterior = posterior_variables(problem, result.draws) if sampled and result.draws is not None else {}
+    sample = result.hyper_sample
+    posterior = {} if sample is None else posterior_variables(problem, sample)
+    nested = result.extras.get("mixture")
+    if nested is not None:
+        del posterior[names.COEFFICIENTS]
     parts = (_coefficients, _random_terms, _auxiliaries)
     found = [m for part in parts for m in part(problem, result, posterior)]
+    if nested is not None:
+        curves = [coefficient_curve(nested, j) for j in range(len(result.beta))]
+        found = [
+            replace(m, draws=None, curve=curves[j] if j < len(curves) else m.sample_curve())
+            for j, m in enumerate(found)
+        ]
     if is_posterior(problem, result) and result.method in DRAWN_LATER:
         found = [m.with_moments() for m in found]
     return {m.parameter: m for m in found}

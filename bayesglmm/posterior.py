@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,20 +11,21 @@ from numpy.typing import NDArray
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
-#: Methods whose joint Gaussian approximation can be drawn from when it is asked for.
+#: Methods that report a mode, and whose joint Gaussian approximation can be drawn from when it is asked for.
 DRAWN_LATER = ("laplace", "agq")
+#: The method that integrates over its hyperparameters, and is drawn from when it is asked for too.
+NESTED = "inla"
 
 
 def with_draws(problem: Problem, result: Result) -> Result:
     """Return the result with the draws it promises; methods without a distribution are returned as they are."""
-    if result.draws is not None or result.method not in DRAWN_LATER or not result.status.converged:
+    promised = result.method in DRAWN_LATER or result.method == NESTED
+    if result.draws is not None or not promised or not result.status.converged:
         return result
     count = int(result.options.get("draws", 1000))
     if count == 0:
         return result
-    from bayesglmm.latent.posterior import marginal_draws
-
-    return replace(result, draws=marginal_draws(problem, result, count, result.options.get("seed")))
+    return replace(result, draws=_maker(result.method)(problem, result, count, result.options.get("seed")))
 
 
 def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random.Generator) -> Draws:
@@ -31,10 +33,18 @@ def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random
     seed = int(rng.integers(2**63))
     if result.draws is not None:
         return _thinned(result.draws, count, rng)
+    return _maker(result.method)(problem, result, count, seed)
+
+
+def _maker(method: str) -> Callable[[Problem, Result, int, int | None], Draws]:
+    """How draws are made from a fit by a method that holds none."""
+    if method == NESTED:
+        from bayesglmm.latent.nested_laplace import nested_draws
+
+        return nested_draws
     from bayesglmm.latent.posterior import marginal_draws, working_draws
 
-    make = marginal_draws if result.method in DRAWN_LATER else working_draws
-    return make(problem, result, count, seed)
+    return marginal_draws if method in DRAWN_LATER else working_draws
 
 
 def _thinned(draws: Draws, count: int, rng: np.random.Generator) -> Draws:

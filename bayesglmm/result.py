@@ -180,3 +180,9 @@ class Result:
     draws: Draws | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hyper_sample(self) -> Draws | None:
+        """Draws that θ and ψ are summarised by: a sampler's, or those of their integrated posterior (``inla``)."""
+        sampled = self.draws is not None and not self.draws.independent
+        return self.draws if sampled else self.extras.get("hyper")

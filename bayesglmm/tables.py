@@ -48,6 +48,13 @@ def fixed_table(problem: Problem, result: Result, level: float = 0.95) -> pd.Dat
     if result.draws is not None and not result.draws.independent:
         flat = result.draws.beta.reshape(-1, len(estimate))
         table["ci_low"], table["ci_high"] = np.quantile(flat, [tail, 1.0 - tail], axis=0)
+    elif "mixture" in result.extras:
+        from bayesglmm.latent.nested_laplace.mixture import coefficient_curve, curve_quantiles
+
+        ends = [
+            curve_quantiles(coefficient_curve(result.extras["mixture"], j), [tail, 1.0 - tail]) for j in range(len(se))
+        ]
+        table[["ci_low", "ci_high"]] = np.reshape(ends, (len(se), 2))
     else:
         df = np.asarray(result.extras.get("df", result.df_resid if result.use_t else np.inf), dtype=float)
         reach = quantiles.t.ppf(1.0 - tail, df) * se
@@ -90,8 +97,9 @@ def _sds(
     covariance, theta = problem.covariance[k], result.theta[where]
     sd, corr = covariance.sd_corr(theta)
     tail = (1.0 - level) / 2.0
-    if result.draws is not None and not result.draws.independent:
-        flat = result.draws.theta[..., where].reshape(-1, covariance.n_params)
+    sample = result.hyper_sample
+    if sample is not None:
+        flat = sample.theta[..., where].reshape(-1, covariance.n_params)
         draws = sd_corr(np.stack([covariance.factor(t) for t in flat]))[0]
         low, high = np.quantile(draws, [tail, 1.0 - tail], axis=0)
         return draws.mean(axis=0), draws.std(axis=0, ddof=1), low, high, corr
@@ -167,7 +175,7 @@ def auxiliary_table(problem: Problem, result: Result, level: float = 0.95) -> pd
     """
     tail = (1.0 - level) / 2.0
     own = {a.name: get_link(a.link) for a in problem.family.auxiliaries}
-    sampled = result.draws.psi if result.draws is not None and not result.draws.independent else None
+    sampled = None if result.hyper_sample is None else result.hyper_sample.psi
     rows = []
     entries = problem.auxiliaries if len(result.psi) == len(problem.auxiliaries) else ()
     errors = np.full(len(entries), np.nan)

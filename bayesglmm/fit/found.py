@@ -108,6 +108,45 @@ class Found:
         return self.result.loglik
 
     @property
+    def log_evidence(self) -> float:
+        """Log marginal likelihood log p(y), coefficients, hyperparameters and random effects integrated out.
+
+        Given by ``inla``, and only where every prior is a probability distribution.
+
+        Raises
+        ------
+        MethodError
+            By another method, or under flat priors.
+        """
+        if "log_evidence" not in self.result.extras:
+            raise MethodError(
+                "the marginal likelihood is given by method='inla' under proper priors; this fit is by "
+                f"{self.method!r}{' under flat ones' if self.model.problem.priors is None else ''}."
+            )
+        return float(self.result.extras["log_evidence"])
+
+    def marginal(self, name: str) -> pd.DataFrame:
+        """Density of one parameter, or (``inla``) of one random effect: ``"herd.sd"``, ``"herd[3]"``.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``x``, ``density``.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, numpy as np, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 4, 7], "x": [0.0, 1, 2, 3] * 2, "g": list("aabbccdd")})
+        >>> fit = bg.Model("y ~ x + (1 | g)", data, family="poisson").fit("inla")
+        >>> curve = fit.marginal("g[a]")
+        >>> round(float(np.trapezoid(curve["density"], curve["x"])), 3)
+        1.0
+        """
+        from bayesglmm.inference.densities import marginal_density
+
+        return marginal_density(self.model.problem, self.result, name)
+
+    @property
     def aic(self) -> float:
         """Akaike's criterion, −2 loglik + 2 × number of estimated parameters."""
         return -2.0 * self.loglik + 2.0 * self.result.df_model
@@ -129,8 +168,15 @@ class Found:
 
     @property
     def quasi_loglik(self) -> float:
-        """Quasi-likelihood −deviance / (2φ)."""
-        return criteria.quasi_loglik(self.model.problem, self.result)
+        """Quasi-likelihood −deviance / (2φ); of a fit by ``pql`` or ``mql`` the approximate marginal one."""
+        if "order" not in self.result.options:
+            return criteria.quasi_loglik(self.model.problem, self.result)
+        if "quasi_loglik" not in self.result.extras:
+            raise MethodError(
+                "the second-order means leave the range of the family's means in some rows: there is no approximate "
+                "marginal quasi-likelihood. Fit with order=1."
+            )
+        return float(self.result.extras["quasi_loglik"])
 
     @property
     def qic(self) -> float:

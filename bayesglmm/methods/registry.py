@@ -76,6 +76,7 @@ METHODS: dict[str, Method] = {
         _row("pql", "working linear mixed model, expanded at the conditional modes", "any", "all", False),
         _row("laplace", "Laplace approximation of the marginal posterior", "any", "likelihood", True),
         _row("agq", "adaptive Gauss-Hermite quadrature of the marginal posterior", "one or nested", "likelihood", True),
+        _row("inla", "nested Laplace: hyperparameters integrated out", "any", "likelihood", True),
         _row("map", "joint mode of parameters and random effects", "any", "likelihood", True),
         _row("mcmc", "full posterior by NUTS", "any", "likelihood", True),
     )

@@ -1,0 +1,221 @@
+"""Where the hyperparameters are looked at, and with which weights.
+
+Points are laid out in the eigenbasis of the curvature at the mode, every half-axis stretched so that the density falls
+along it as a standard normal one does (Rue, Martino & Chopin 2009, section 6.5; Martins, Simpson, Lindgren & Rue 2013,
+CSDA 67, 68-83): ϑ(z) = ϑ̂ + V D^½ (s(z) ∘ z), s_k(z) = s_k⁺ or s_k⁻ by the sign of z_k.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: Steps of the grid by the number of hyperparameters, in sds. Trapezoidal sums of a normal density are off by
+#: 2 exp(−2π²/h²): 1e-15, 5e-9 and 7e-6 of it.
+GRID_STEP = {1: 0.75, 2: 1.0, 3: 1.25}
+#: The grid ends where the log-density has fallen by this much, and no point is further out than this many sds.
+GRID_DROP = 7.0
+GRID_REACH = 6.0
+#: Radius of the central composite design's points, in units of √d.
+CCD_RADIUS = 1.1
+#: Where along each half-axis the stretch is measured: a normal log-density has fallen by one there.
+PROBE = np.sqrt(2.0)
+#: Places on the half-axes, in sds, where a composite design looks too: nothing is integrated there, but marginals need
+#: to know how the density falls.
+CCD_ENDS = (PROBE, 2.75)
+#: Stretches beyond these say that the density is nothing like a normal one.
+STRETCH = (0.25, 4.0)
+#: Columns of a two-level design of resolution V, as indices of Walsh functions: Sanchez & Sanchez (2005), ACM
+#: Transactions on Modeling and Computer Simulation 15, 362-377.
+WALSH = (1, 2, 4, 8, 15, 16, 32, 51, 64, 85, 106, 128, 150, 171, 219, 237, 247, 256, 279, 297)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One point of hyperparameters: log p̃ there (−∞ where the field has no mode) and the mode of the field."""
+
+    x: Floats
+    value: float
+    field: Floats
+
+
+#: (hyperparameters, a spot near by) → the spot there.
+Evaluate = Callable[[Floats, Spot], Spot]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Standardised coordinates z of the hyperparameters.
+
+    Parameters
+    ----------
+    center : ndarray, shape (d,)
+        The mode.
+    basis : ndarray, shape (d, d)
+        V D^½: columns are principal axes one sd long.
+    stretch : ndarray, shape (2, d)
+        Along the negative and the positive half-axes.
+    """
+
+    center: Floats
+    basis: Floats
+    stretch: Floats
+
+    @property
+    def size(self) -> int:
+        """Return d."""
+        return len(self.center)
+
+    def point(self, z: Floats) -> Floats:
+        """Hyperparameters at z, shape (..., d)."""
+        return self.center + (z * np.where(z < 0, self.stretch[0], self.stretch[1])) @ self.basis.T
+
+    def log_volume(self, z: Floats) -> Floats:
+        """log|dϑ/dz|, shape (...); on a face between two half-axes the mean of both."""
+        mean = self.stretch.mean(axis=0)
+        own = np.where(z < 0, self.stretch[0], np.where(z > 0, self.stretch[1], mean))
+        return np.log(own).sum(axis=-1) + self._log_det
+
+    @cached_property
+    def _log_det(self) -> float:
+        return float(np.linalg.slogdet(self.basis)[1]) if self.size else 0.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """Integration points.
+
+    Parameters
+    ----------
+    axes : Axes
+        Meaning of z.
+    kind : {"grid", "ccd", "eb"}
+        How they were laid out.
+    z : ndarray, shape (K, d)
+        The points; the first is the mode.
+    log_density : ndarray, shape (K,)
+        log p̃(ϑ, y) there.
+    weights : ndarray, shape (K,)
+        They sum to one.
+    log_integral : float
+        log ∫ p̃(ϑ, y) dϑ.
+    spots : tuple of Spot
+        The points as hyperparameters, with the modes of the field.
+    seen : tuple of ndarray, shapes (N, d), (N,)
+        Every z where log p̃ was found finite, and its values: more than the points, for interpolation.
+    """
+
+    axes: Axes
+    kind: str
+    z: Floats
+    log_density: Floats
+    weights: Floats
+    log_integral: float
+    spots: tuple[Spot, ...]
+    seen: tuple[Floats, Floats]
+
+
+def make_axes(mode: Spot, covariance: Floats, evaluate: Evaluate) -> Axes:
+    """Principal axes of the curvature at the mode, each half stretched to the density's own width."""
+    values, vectors = np.linalg.eigh(covariance)
+    # One sign for every eigenvector, whatever LAPACK was in the mood for: the design is the same on every machine.
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors = vectors * np.sign(vectors[largest, np.arange(len(values))])
+    d = len(values)
+    axes = Axes(mode.x, vectors * np.sqrt(values), np.ones((2, d)))
+    stretch = np.ones((2, d))
+    for side, k in itertools.product((0, 1), range(d)):
+        z = np.zeros(d)
+        z[k] = PROBE * (1.0 if side else -1.0)
+        drop = mode.value - evaluate(axes.point(z), mode).value
+        stretch[side, k] = np.sqrt(1.0 / drop) if drop > 0 else STRETCH[1]
+    return replace(axes, stretch=np.clip(stretch, *STRETCH))
+
+
+def lay_out(kind: str, axes: Axes, mode: Spot, evaluate: Evaluate) -> Design:
+    """Evaluate the design of the given kind (``"grid"``, ``"ccd"``, ``"eb"``)."""
+    return {"grid": _grid, "ccd": _composite, "eb": _mode_only}[kind](axes, mode, evaluate)
+
+
+def _mode_only(axes: Axes, mode: Spot, evaluate: Evaluate) -> Design:
+    """One point; the integral is Laplace's."""
+    d = axes.size
+    total = mode.value + float(axes.log_volume(np.zeros(d))) + 0.5 * d * np.log(2.0 * np.pi)
+    z, value = np.zeros((1, d)), np.array([mode.value])
+    return Design(axes, "eb", z, value, np.ones(1), total, (mode,), (z, value))
+
+
+def _grid(axes: Axes, mode: Spot, evaluate: Evaluate) -> Design:
+    """A lattice, grown outwards from the mode for as long as there is density."""
+    d = axes.size
+    step = GRID_STEP.get(d, max(GRID_STEP.values()))
+    found: dict[tuple[int, ...], Spot] = {(0,) * d: mode}
+    front = [(0,) * d]
+    while front:
+        grown: list[tuple[int, ...]] = []
+        for cell in front:
+            if mode.value - found[cell].value > GRID_DROP:
+                continue
+            for k, move in itertools.product(range(d), (-1, 1)):
+                near = (*cell[:k], cell[k] + move, *cell[k + 1 :])
+                z = step * np.array(near, dtype=float)
+                if near in found or 0.5 * z @ z > 2.0 * GRID_DROP or np.abs(z).max() > GRID_REACH:
+                    continue
+                found[near] = evaluate(axes.point(z), found[cell])
+                grown.append(near)
+        front = [cell for cell in grown if np.isfinite(found[cell].value)]
+    z = step * np.array(list(found), dtype=float).reshape(len(found), d)
+    density = np.array([spot.value for spot in found.values()])
+    log_mass = density + axes.log_volume(z) + d * np.log(step)
+    kept = mode.value - density <= GRID_DROP
+    return _weighted(axes, "grid", z, tuple(found.values()), log_mass, kept)
+
+
+def _composite(axes: Axes, mode: Spot, evaluate: Evaluate) -> Design:
+    """Central composite design: the mode, and corners and axes of a cube on one sphere.
+
+    The weights integrate a standard normal density, and z'z under it, exactly: points at radius f√d share 1/f² of the
+    mass, whatever else goes to the mode (Rue, Martino & Chopin 2009, section 6.5).
+    """
+    d = axes.size
+    corners = two_level(d)
+    star = np.vstack([np.eye(d), -np.eye(d)])
+    outer = CCD_RADIUS * np.vstack([corners, np.sqrt(d) * star] if d > 1 else [star])
+    z = np.vstack([np.zeros((1, d)), outer, *(end * star for end in CCD_ENDS)])
+    spots = (mode, *(evaluate(axes.point(at), mode) for at in z[1:]))
+    density = np.array([spot.value for spot in spots])
+    share = np.zeros(len(z))
+    share[: len(outer) + 1] = 1.0 / (CCD_RADIUS**2 * len(outer))
+    share[0] = 1.0 - 1.0 / CCD_RADIUS**2
+    normal = -0.5 * np.sum(z * z, axis=1) - 0.5 * d * np.log(2.0 * np.pi)
+    with np.errstate(divide="ignore"):
+        log_mass = np.log(share) + density - normal + axes.log_volume(z)
+    return _weighted(axes, "ccd", z, spots, log_mass, share > 0.0)
+
+
+def two_level(d: int) -> Floats:
+    """A two-level design of resolution V in d factors, entries ±1; full up to four factors."""
+    chosen = np.array(WALSH[:d])
+    rows = np.arange(2 ** int(chosen.max()).bit_length())
+    return 1.0 - 2.0 * (np.bitwise_count(rows[:, None] & chosen) % 2)
+
+
+def _weighted(
+    axes: Axes, kind: str, z: Floats, spots: tuple[Spot, ...], log_mass: Floats, used: NDArray[np.bool_]
+) -> Design:
+    """The design of the used points; the others are seen."""
+    density = np.array([spot.value for spot in spots])
+    finite = np.isfinite(density)
+    used = used & finite
+    top = log_mass[used].max()
+    mass = np.exp(log_mass[used] - top)
+    chosen = tuple(spots[k] for k in np.flatnonzero(used))
+    total = float(top + np.log(mass.sum()))
+    return Design(axes, kind, z[used], density[used], mass / mass.sum(), total, chosen, (z[finite], density[finite]))
