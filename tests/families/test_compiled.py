@@ -12,9 +12,11 @@ import sys
 import numpy as np
 from bayesglmm.families import get_family
 assert "numba" not in sys.modules, "importing the families loaded numba"
-get_family("gaussian").kernel("identity")(np.ones(2), None, None).derivatives(np.zeros(2), np.zeros(1))
-assert "numba" not in sys.modules, "the Gaussian kernel loaded numba"
-for name, link in (("binomial", "logit"), ("poisson", "log"), ("negative_binomial", "log")):
+for name, link in (("gaussian", "identity"), ("binomial", "logit"), ("poisson", "log")):
+    kernel = get_family(name).kernel(link)(np.ones(2), None, None)
+    kernel.derivatives(np.zeros(2), np.zeros(kernel.n_aux))
+    assert "numba" not in sys.modules, f"the kernel of {name} loaded numba"
+for name, link in (("binomial", "probit"), ("binomial", "cloglog"), ("negative_binomial", "log")):
     kernel = get_family(name).kernel(link)(np.array([0.0, 1.0]), None, None)
     kernel.derivatives(np.zeros(2), np.zeros(kernel.n_aux))
     kernel.aux_derivatives(np.zeros(2), np.zeros(kernel.n_aux))

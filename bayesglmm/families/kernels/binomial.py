@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln, log_ndtr
 
 from bayesglmm.families.base import Derivatives, KernelFactory
+from bayesglmm.families.kernels.arrays import binomial_logit
 from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, row_weights
 from bayesglmm.families.kernels.jit import compiled
 from bayesglmm.families.kernels.logs import log_pair
@@ -37,7 +38,7 @@ def _cloglog_information(eta: Floats) -> Floats:
 
 def _by_rows(link: str, information: Callable[[Floats], Floats]) -> Formulas:
     """A link with its own row formulas, and the Fisher information of one trial."""
-    rows = compiled("rows_binomial", link)
+    rows = binomial_logit if link == "logit" else compiled("rows_binomial", link)
 
     def derivatives(eta: Floats, psi: Psi, data: Data) -> Derivatives:
         return Derivatives(*rows(eta, *data))

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 
-from bayesglmm.families.base import KernelFactory
+from bayesglmm.families.base import Derivatives, KernelFactory
+from bayesglmm.families.kernels.arrays import poisson
 from bayesglmm.families.kernels.bound import (
     ClosedKernel,
     Data,
@@ -47,7 +48,7 @@ def bind_counts(formulas: Formulas) -> KernelFactory:
 
 def poisson_formulas() -> Formulas:
     """Poisson in log μ."""
-    return compiled_formulas("rows_poisson", _poisson_weight)
+    return Formulas(lambda s, psi, data: Derivatives(*poisson(s, *data)), _poisson_weight)
 
 
 def poisson_factory(link: str) -> KernelFactory:

@@ -1,0 +1,67 @@
+"""The commonest row formulas in NumPy: as fast as compiled ones, and nothing has to be loaded for them.
+
+Each takes η (or log μ), shape (..., n), and the rows' data, shape (n,), and gives value and three derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Four = tuple[Floats, Floats, Floats, Floats]
+
+#: Elements at a time: the temporaries then stay in the processor's cache.
+CHUNK = 8192
+
+
+def in_chunks(formula: Callable[..., Four]) -> Callable[..., Four]:
+    """The same formula for arrays of any size, a cache's worth of elements at a time."""
+
+    @wraps(formula)
+    def apply(eta: Floats, *data: Floats) -> Four:
+        eta = np.asarray(eta, dtype=float)
+        if eta.size <= 2 * CHUNK:
+            return formula(eta, *data)
+        n = eta.shape[-1]
+        rows, out = eta.reshape(-1, n), np.empty((4, eta.size // n, n))
+        tall, wide = max(CHUNK // n, 1), min(CHUNK, n)
+        for i in range(0, len(rows), tall):
+            for j in range(0, n, wide):
+                here = (slice(i, i + tall), slice(j, j + wide))
+                for part, values in zip(out, formula(rows[here], *(d[here[1]] for d in data)), strict=True):
+                    part[here] = values
+        value, d1, d2, d3 = out.reshape(4, *eta.shape)
+        return value, d1, d2, d3
+
+    return apply
+
+
+@in_chunks
+def poisson(s: Floats, y: Floats, w: Floats, c: Floats) -> Four:
+    """Poisson in log μ: w(y s − e^s − c); c holds log y!."""
+    mu = np.exp(s)
+    d2 = -w * mu
+    return w * (y * s - mu - c), w * (y - mu), d2, d2
+
+
+@in_chunks
+def binomial_logit(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> Four:
+    """`y` successes and `f` failures, logit link; c is the log binomial coefficient.
+
+    Everything from e^−|η|, and d1 = y q − f p (p the probability, q = 1 − p) so that it is exact in both tails.
+    """
+    size, up = np.abs(eta), eta >= 0.0
+    e = np.exp(-size)
+    near = 1.0 / (1.0 + e)  # the larger of p and q
+    far = e * near
+    m = y + f
+    against = np.where(up, f, y)  # the outcomes that η speaks against
+    d1 = against * near - (m - against) * far
+    d2 = -w * m * (near * far)
+    gap = near - far
+    value = w * (c - against * size - m * np.log1p(e))
+    return value, w * np.where(up, -d1, d1), d2, d2 * np.where(up, -gap, gap)
