@@ -26,6 +26,9 @@ _HOME = {
     "load_fit": "bayesglmm.storage",
     "load_model": "bayesglmm.spec",
     "compare": "bayesglmm.comparison",
+    "Study": "bayesglmm.study",
+    "StudyResult": "bayesglmm.study",
+    "load_study": "bayesglmm.study",
     "WorkingCorrelation": "bayesglmm.scores.correlation",
     "anova": "bayesglmm.inference.anova",
     "bootstrap": "bayesglmm.inference.bootstrap",
@@ -65,6 +68,8 @@ __all__ = [
     "SeparationWarning",
     "SingularFitWarning",
     "SpecError",
+    "Study",
+    "StudyResult",
     "WorkingCorrelation",
     "anova",
     "bootstrap",
@@ -73,6 +78,7 @@ __all__ = [
     "families",
     "load_fit",
     "load_model",
+    "load_study",
     "pedigree",
 ]
 
@@ -105,6 +111,7 @@ if TYPE_CHECKING:
     from bayesglmm.scores.correlation import WorkingCorrelation
     from bayesglmm.spec import load_model
     from bayesglmm.storage import load_fit
+    from bayesglmm.study import Study, StudyResult, load_study
 
 
 def __getattr__(name: str) -> Any:

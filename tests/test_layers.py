@@ -42,6 +42,7 @@ ORDER = [
     ["spec"],
     ["comparison"],
     ["report"],
+    ["study"],
     ["cli"],
     ["__main__"],
 ]

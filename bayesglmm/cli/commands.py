@@ -178,3 +178,46 @@ def models(
 
     place = folder if folder is not None else models_folder()
     print_models(list_models(place), place)
+
+
+@app.command()
+@_plain_errors
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.toml) with a [study] section.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for record, report and tables; out/NAME when left out."),
+    ] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B,C", help="Methods, instead of the file's.")] = None,
+    replicates: Annotated[int | None, typer.Option(min=1, help="Replicates per arm, instead of the file's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the file's.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core when left out.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler's address, or 'local' for a cluster here.")
+    ] = None,
+    traceback: Traceback = False,
+) -> None:
+    """Simulate from the model of a file, fit by many methods, many times; stop and run again to go on."""
+    from bayesglmm.cli.tables import print_study
+    from bayesglmm.study import load_study
+    from bayesglmm.study.dask import cluster
+
+    with _plain_warnings():
+        chosen = None if methods is None else split_names(methods)
+        wanted = load_study(file, methods=chosen, replicates=replicates, seed=seed)
+        place = folder if folder is not None else Path("out") / file.stem
+        out.print(f"[bold]{escape(wanted.title)}[/]", soft_wrap=True)
+
+        def tell(text: str) -> None:
+            err.print(escape(text), soft_wrap=True)
+
+        try:
+            with cluster(dask, workers) as executor:
+                result = wanted.run(place / "study.sqlite", executor=executor, workers=workers, tell=tell)
+        except KeyboardInterrupt as stopped:
+            err.print(f"\n[yellow]{escape(str(stopped))}[/]", soft_wrap=True)
+            raise typer.Exit(130) from None
+    print_study(result)
+    with err.status("Writing the report …"):
+        path = result.report(place)
+    out.print(f"\nReport: [bold]{escape(str(path))}[/]", soft_wrap=True)

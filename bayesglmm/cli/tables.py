@@ -19,6 +19,7 @@ from bayesglmm.report.words import BLANK, fixed, number, seconds, signed, times
 if TYPE_CHECKING:
     from bayesglmm.comparison import Comparison
     from bayesglmm.spec import ModelInfo
+    from bayesglmm.study import StudyResult
 
 #: Parameters shown on the terminal; ``table.csv`` has them all.
 SHOWN = 12
@@ -125,3 +126,57 @@ def print_models(infos: Sequence[ModelInfo], folder: Path) -> None:
     out.print(table)
     example = folder / f"{infos[0].name}.toml"
     out.print(f"Try: bayesglmm compare {escape(str(example))} --methods pql,laplace,mcmc --out out/{infos[0].name}")
+
+
+def print_study(result: StudyResult) -> None:
+    """Print bias, spread, calibration and coverage, then the published table beside ours, then what failed."""
+    out.print()
+    out.print(score_table(result))
+    if len(result.published):
+        out.print(published_table(result))
+    failed = result.failures.value_counts(["method", "reason"])
+    for (method, reason), count in failed.head(SHOWN).items():
+        out.print(f"[yellow]{count} × {escape(method)} failed:[/] {escape(reason)}", soft_wrap=True)
+
+
+def score_table(result: StudyResult) -> Table:
+    """A row per parameter × arm × method; a bias of more than two Monte-Carlo errors in bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    arms = "arm" in result.table
+    table.add_column("parameter", style="bold", overflow="fold")
+    for column in (["arm"] if arms else []) + ["method"]:
+        table.add_column(column, no_wrap=True)
+    for column in ("truth", "mean", "bias", "sd", "se/sd", "coverage", "fits"):
+        table.add_column(column, justify="right", no_wrap=True)
+    shown = list(dict.fromkeys(result.table["parameter"]))[:SHOWN]
+    for parameter in shown:
+        for j, row in enumerate(result.table[result.table["parameter"] == parameter].to_dict("records")):
+            bias = signed(row["bias"])
+            far = abs(row["bias"]) > 2.0 * row["bias_mcse"]
+            table.add_row(
+                escape(parameter) if j == 0 else "",
+                *([row["arm"]] if arms else []),
+                row["method"],
+                number(row["truth"]),
+                number(row["mean"]),
+                f"[bold]{bias}[/]" if far else bias,
+                number(row["sd"], 2),
+                fixed(row["se_ratio"]),
+                fixed(row["coverage"]),
+                str(row["n"]),
+            )
+        table.add_section()
+    return table
+
+
+def published_table(result: StudyResult) -> Table:
+    """Printed means beside ours."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Beside the published table", title_justify="left")
+    for column in ("mean of", "arm", "method"):
+        table.add_column(column, no_wrap=True)
+    for column in ("published", "ours", "MC error"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in result.published.to_dict("records"):
+        printed, ours, mcse = number(row["published"], 3), number(row["ours"], 3), number(row["mcse"], 2)
+        table.add_row(row["parameter"], row["arm"], row["method"], printed, ours, mcse)
+    return table

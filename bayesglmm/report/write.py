@@ -53,6 +53,11 @@ def write_report(cmp: Comparison, folder: Path) -> Path:
 
 def render_report(cmp: Comparison) -> str:
     """Return the report as one HTML page: styles inline, pictures embedded, no scripts, nothing fetched."""
+    return template("report.html").render(report_content(cmp))
+
+
+def template(name: str) -> Any:
+    """One of our templates, with the ways we write numbers."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -63,7 +68,7 @@ def render_report(cmp: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= words.FILTERS
-    return environment.get_template("report.html").render(report_content(cmp))
+    return environment.get_template(name)
 
 
 def report_content(cmp: Comparison) -> dict[str, Any]:

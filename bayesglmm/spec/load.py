@@ -130,15 +130,36 @@ def load_model(path: str | PathLike[str], *, priors: Any = None) -> Model:
     >>> bg.load_model("models/cbpp.toml")
     Model('p(incidence, size) ~ period + (1 | herd)', family='binomial', link='logit', 56 rows, 15 levels of herd)
     """
-    from bayesglmm.model import Model
-
     path = Path(path)
     spec = read_spec(path)
+    try:
+        table = read_table(path.parent, spec["data"])
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    return build_model(path, spec, table, priors=priors)
+
+
+def build_model(path: Path, spec: Section, table: Any, *, priors: Any = None) -> Model:
+    """Make the model that a checked model file describes, of a table.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    spec : dict
+        From :func:`read_spec`.
+    table : DataFrame
+        Its data, perhaps changed.
+    priors : {"default", "flat"} or dict, optional
+        Instead of what the file says.
+    """
+    from bayesglmm.model import Model
+
     says = spec["model"]
     try:
         return Model(
             says["formula"],
-            read_table(path.parent, spec["data"]),
+            table,
             _family(says["family"], spec.get("family_options", {})),
             link=says.get("link"),
             priors=_priors(spec) if priors is None else priors,

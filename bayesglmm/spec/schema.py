@@ -55,6 +55,13 @@ def _finite(value: float) -> bool:
         return False
 
 
+def whole(value: Any, place: str) -> int:
+    """A whole number, zero or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or not _finite(value):
+        raise _wrong(value, place, "a whole number, 0 or more")
+    return value
+
+
 def positive(value: Any, place: str) -> float:
     """A number above zero."""
     if number(value, place) <= 0:
@@ -179,6 +186,33 @@ _NUMBERS = table(
     required=("source",),
 )
 
+_TRUTH = table(rest=one_or_list(number), what="parameter")
+
+
+def _mean(value: Any, place: str) -> Any:
+    """A number, or one per arm."""
+    return table(rest=number, what="arm")(value, place) if isinstance(value, dict) else number(value, place)
+
+
+_STUDY = table(
+    {
+        "truth": _TRUTH,
+        "methods": list_of(text),
+        "replicates": whole,
+        "seed": whole,
+        "reference": text,
+        "options": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
+        "arms": table(rest=table({"set": table(rest=option, what="column"), "truth": _TRUTH}), what="arm"),
+        "published": list_of(
+            table(
+                {"source": text, "parameter": text, "method": text, "mean": _mean},
+                required=("source", "parameter", "method", "mean"),
+            )
+        ),
+    },
+    required=("truth", "methods"),
+)
+
 SCHEMA: Check = table(
     {
         "model": table(
@@ -211,6 +245,7 @@ SCHEMA: Check = table(
         "fit": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
         "about": table({"teaches": text, "source": text, "licence": text, "citation": text, "notes": text}),
         "numbers": table(rest=list_of(_NUMBERS), names=METHODS, what="method"),
+        "study": _STUDY,
     },
     required=("model", "data"),
     what="section",

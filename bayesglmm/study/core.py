@@ -1,0 +1,345 @@
+"""``Study``: what is simulated, how it is fitted, how often; and ``StudyResult``, what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesglmm.errors import MethodError
+from bayesglmm.inference.ticker import Progress, ticker
+from bayesglmm.methods.registry import choose, get_method
+from bayesglmm.model import Model
+from bayesglmm.study.conduct import conduct
+from bayesglmm.study.journal import Journal
+from bayesglmm.study.replicate import VALUES, Replicate, Task
+from bayesglmm.study.scores import beside_published, score_rows
+from bayesglmm.study.source import FixedDesign, Generated, Source, fixed_design
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Name of the only arm of a study that has one.
+ONLY = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Simulate at a known truth, fit by many methods, many times.
+
+    Parameters
+    ----------
+    model : Model, callable, or mapping of these
+        A model whose design is kept and whose response is simulated anew; or a function ``generator(rng)`` that makes a
+        model (or a pair of a model and its truth) with new data; or several of them by name, the arms of the study.
+    truth : mapping or Fit, optional
+        Parameters by name, as :meth:`Model.loglik` takes them, or a fit to take them from. Per arm when its values are
+        mappings themselves. May be left out when the generator says it.
+    methods : sequence of str
+        Names of methods.
+    replicates : int
+        Per arm.
+    seed : int
+        Every replicate has a seed of its own below it: tables are the same, to the last bit, whatever the order, the
+        number of workers, and how often the study was stopped and resumed.
+    options : mapping, optional
+        Method → its options, e.g. ``{"agq": {"nodes": 25}}``.
+    reference : str, optional
+        One of the methods, to compare standard errors with.
+    title : str
+        For the report.
+    published : sequence of mapping
+        Printed means to stand beside ours: ``source, parameter, method, mean``.
+
+    Raises
+    ------
+    MethodError
+        No methods, an unknown one, an incomplete truth, a model that cannot be simulated.
+
+    Examples
+    --------
+    >>> import bayesglmm as bg, numpy as np, pandas as pd
+    >>> data = pd.DataFrame({"y": range(40), "x": np.tile([0.0, 1.0], 20), "g": np.repeat(list("abcdefgh"), 5)})
+    >>> model = bg.Model("y ~ x + (1 | g)", data, family="poisson")
+    >>> truth = {"Intercept": 1.0, "x": 0.5, "g.sd": 0.3}
+    >>> found = bg.Study(model, truth, ["pql", "laplace"], replicates=5, seed=1).run(workers=1)
+    >>> found.table.query("parameter == 'x'")["n"].tolist()
+    [5, 5]
+    """
+
+    model: Any
+    truth: Any = None
+    methods: Sequence[str] = ("laplace",)
+    replicates: int = 100
+    seed: int = 1
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: str | None = None
+    title: str = ""
+    published: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.methods, str) or not self.methods:
+            raise MethodError(
+                f"methods is {self.methods!r}; a list of method names is expected, e.g. ['pql', 'laplace']."
+            )
+        for name in (*self.methods, *self.options, *([self.reference] if self.reference else [])):
+            get_method(name)
+            if name not in self.methods:
+                raise MethodError(f"{name!r} is not among the methods of the study: {', '.join(self.methods)}.")
+        for name, value in (("replicates", self.replicates), ("seed", self.seed)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < (name == "replicates"):
+                raise MethodError(
+                    f"{name} is {value!r}; a whole number, {int(name == 'replicates')} or more, is expected."
+                )
+        for source in self.task.sources:
+            if isinstance(source, FixedDesign):
+                for name, options in self.task.methods.items():
+                    choose(name, source.problem, options)
+
+    @property
+    def arms(self) -> dict[str, Any]:
+        """Name → model or generator."""
+        return dict(self.model) if isinstance(self.model, Mapping) else {ONLY: self.model}
+
+    @cached_property
+    def task(self) -> Task:
+        """What every replicate does, as it is sent to workers."""
+        sources = tuple(_source(one, _truth_of(self.truth, arm)) for arm, one in self.arms.items())
+        methods = {m: _without_draws(m, self.options.get(m, {})) for m in dict.fromkeys(self.methods)}
+        return Task(sources, methods, int(self.seed))
+
+    @cached_property
+    def identity(self) -> str:
+        """A text that is the same for two studies whose replicates are."""
+        from bayesglmm import __version__
+
+        words = [
+            __version__,
+            [s.identity for s in self.task.sources],
+            self.task.methods,
+            self.task.seed,
+            list(self.arms),
+        ]
+        return hashlib.sha256(json.dumps(words, default=repr).encode()).hexdigest()
+
+    def run(
+        self,
+        path: str | Path | None = None,
+        *,
+        executor: Any = None,
+        workers: int | None = None,
+        progress: Progress = "auto",
+        tell: Callable[[str], None] | None = None,
+    ) -> StudyResult:
+        """Run the replicates that are not done yet.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where every finished replicate is kept at once; run again with the same path to go on after an interruption.
+            Nothing is kept when left out.
+        executor : concurrent.futures.Executor or dask.distributed.Client, optional
+            Where replicates are fitted. Processes of our own when left out: a script then needs the usual
+            ``if __name__ == "__main__":``.
+        workers : int, optional
+            Processes of our own: one per core when left out, none when 1.
+        progress : bool, "auto" or callable
+            A bar with the time left on a terminal after two seconds, by default; or ``progress(done, total)``.
+        tell : callable, optional
+            Told, in a sentence, what was found in `path`.
+
+        Returns
+        -------
+        StudyResult
+
+        Raises
+        ------
+        BayesGLMMError
+            When `path` is another study's, in use, or cannot be written.
+        KeyboardInterrupt
+            Ctrl-C, with a message that says what is kept and how to go on.
+        """
+        wanted = [(a, k) for k in range(self.replicates) for a in range(len(self.arms))]
+        keeper = nullcontext() if path is None else Journal(Path(path), self.identity)
+        with keeper as journal:
+            done = {} if journal is None else {p: r for p, r in journal.finished.items() if p in set(wanted)}
+            if journal is not None and journal.said and tell is not None:
+                tell(f"{journal.path}: {journal.said}.")
+            rest = [place for place in wanted if place not in done]
+            try:
+                with ticker(len(wanted), progress, "study") as advance:
+                    advance(len(done))
+                    for replicate in conduct(self.task, rest, executor, workers):
+                        if journal is not None:
+                            journal.add(replicate)
+                        done[replicate.arm, replicate.number] = replicate
+                        advance(1)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_how_to_go_on(len(done), len(wanted), path)) from None
+        return StudyResult(self, [done[place] for place in wanted])
+
+
+def _how_to_go_on(done: int, total: int, path: Any) -> str:
+    if path is None:
+        return f"stopped after {done} of {total} replicates; none were kept: give a path to keep them."
+    return f"stopped: {done} of {total} replicates are kept in {path}; run the same study again to go on."
+
+
+def _truth_of(truth: Any, arm: str) -> Any:
+    if isinstance(truth, Mapping) and truth and all(isinstance(v, Mapping) for v in truth.values()):
+        if arm not in truth:
+            raise MethodError(f"truth says nothing of the arm {arm!r}; it has {', '.join(map(repr, truth))}.")
+        return truth[arm]
+    return truth
+
+
+def _source(one: Any, truth: Any) -> Source:
+    values = getattr(truth, "params", truth)
+    if isinstance(one, Model):
+        if values is None:
+            raise MethodError("a study needs the truth to simulate from: parameters by name, or a fit.")
+        return fixed_design(one, values)
+    if callable(one):
+        return Generated(one, values)
+    raise MethodError(f"a study takes a Model, or a function that makes one; got {type(one).__name__}.")
+
+
+def _without_draws(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method; an approximation whose draws nobody reads makes none."""
+    row = get_method(method)
+    spare = {"draws": 0} if "draws" in row.options and method in ("laplace", "agq") else {}
+    return {**spare, **options}
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResult:
+    """What the replicates of a study found.
+
+    Parameters
+    ----------
+    study : Study
+        What was run.
+    replicates : list of Replicate
+        In order.
+    """
+
+    study: Study
+    replicates: list[Replicate]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """A row per estimate: ``arm, replicate, method, parameter, truth, estimate, sd, ci_low, ci_high``."""
+        names = list(self.study.arms)
+        rows = [
+            (names[r.arm], r.number, o.method, parameter, *values)
+            for r in self.replicates
+            for o in r.outcomes
+            for parameter, values in o.found.items()
+        ]
+        return pd.DataFrame(rows, columns=["arm", "replicate", "method", "parameter", *VALUES])
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """A row per fit that gave no numbers: ``arm, replicate, method, reason``."""
+        return pd.DataFrame(list(self._failures()), columns=["arm", "replicate", "method", "reason"])
+
+    def _failures(self) -> Iterable[tuple[str, int, str, str]]:
+        names = list(self.study.arms)
+        for r in self.replicates:
+            outcomes = [(m, r.failure) for m in self.study.task.methods] if r.failure else []
+            for method, reason in outcomes or [(o.method, o.failure) for o in r.outcomes]:
+                if reason:
+                    yield names[r.arm], r.number, method, reason
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per arm × parameter × method: see :func:`bayesglmm.study.scores.score_rows`; and ``failures``."""
+        table = score_rows(self.rows, self.study.reference)
+        failed = self.failures.groupby(["arm", "method"]).size()
+        table["failures"] = [int(failed.get((a, m), 0)) for a, m in zip(table["arm"], table["method"])]
+        return table if len(self.study.arms) > 1 else table.drop(columns="arm")
+
+    @cached_property
+    def seconds(self) -> pd.DataFrame:
+        """A row per arm × method: median and total wall seconds of a fit, share at the boundary, failures."""
+        names = list(self.study.arms)
+        rows = [
+            (names[r.arm], o.method, o.seconds, bool(o.boundary), bool(o.failure))
+            for r in self.replicates
+            for o in r.outcomes
+        ]
+        frame = pd.DataFrame(rows, columns=["arm", "method", "seconds", "boundary", "failed"])
+        groups = frame.groupby(["arm", "method"], sort=False)
+        columns = {
+            "median_seconds": groups["seconds"].median(),
+            "total_seconds": groups["seconds"].sum(),
+            "boundary": groups["boundary"].mean(),
+            "failed": groups["failed"].sum(),
+        }
+        return pd.DataFrame(columns).reset_index()
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """Printed means beside ours; empty when the study names none."""
+        return beside_published(self.rows, self.study.published)
+
+    def plot(self, kind: str = "bias") -> Figure:
+        """Draw bias, coverage or calibration by parameter, arm and method, each with its Monte-Carlo error.
+
+        Parameters
+        ----------
+        kind : {"bias", "coverage", "calibration"}
+            Bias in units of the truth's parameter; coverage of 95 % intervals; standard errors over the empirical sd.
+        """
+        from bayesglmm.study.figures import KINDS, draw
+
+        if kind not in KINDS:
+            raise MethodError(f"unknown plot {kind!r}; result.plot draws {', '.join(KINDS)}.")
+        return draw(self, kind)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write ``report.html`` (one self-contained file), ``table.csv``, ``rows.csv`` and ``failures.csv``.
+
+        Returns
+        -------
+        Path
+            Of the report.
+        """
+        from bayesglmm.study.report import write_study
+
+        return write_study(self, Path(folder))
+
+    def __repr__(self) -> str:
+        return f"<StudyResult: {self.study.replicates} replicates, {', '.join(self.study.task.methods)}>"
+
+    def __str__(self) -> str:
+        shown = [
+            "parameter",
+            "method",
+            "truth",
+            "mean",
+            "bias",
+            "bias_mcse",
+            "sd",
+            "se_ratio",
+            "coverage",
+            "n",
+            "failures",
+        ]
+        table = self.table
+        lines = [table[[c for c in ("arm", *shown) if c in table]].to_string(index=False, float_format="{:.3f}".format)]
+        lines += [
+            f"{n} × {m}: {why}" for (m, why), n in self.failures.value_counts(["method", "reason"]).head(10).items()
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html(index=False, float_format="{:.3f}".format, border=0)
