@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,12 +102,12 @@ class Copies:
         """ψ of every row, shape (n_aux, count · n)."""
         return _row_psi(self.objective, points.psi)
 
-    def gather(self, u: Floats) -> Floats:
+    def gather(self, u: NDArray[Any]) -> NDArray[Any]:
         """One row per copy, shape (count, m, ...), of the unknowns of all copies, shape (count · m, ...)."""
         parts = [u[b.start : b.stop].reshape(self.count, -1, *u.shape[1:]) for b in self.structure.layouts]
         return np.concatenate([*parts, np.empty((self.count, 0, *u.shape[1:]), dtype=u.dtype)], axis=1)
 
-    def scatter(self, u: Floats) -> Floats:
+    def scatter(self, u: NDArray[Any]) -> NDArray[Any]:
         """The inverse of :meth:`gather`, for shape (count, m)."""
         parts = [u[:, b.start : b.stop].ravel() for b in self.objective.structure.layouts]
         return np.concatenate([*parts, np.empty(0, dtype=u.dtype)])

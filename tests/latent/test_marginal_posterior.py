@@ -87,10 +87,11 @@ def test_draws_have_the_moments_of_the_approximation(name, resolve):
     draws = found.draws
     assert draws is not None
     assert draws.independent
-    assert draws.beta.shape == (1, count, len(found.beta))
-    assert draws.effects[0].shape == (1, count, *found.effects[0].shape)
+    assert draws.beta.shape == (4, count // 4, len(found.beta))
+    assert draws.effects[0].shape == (4, count // 4, *found.effects[0].shape)
+    beta, theta, psi = (v.reshape(count, -1) for v in (draws.beta, draws.theta, draws.psi))
     coordinates = target_of(p).coordinates
-    x = np.array([coordinates.join(b, t, s) for b, t, s in zip(draws.beta[0], draws.theta[0], draws.psi[0])])
+    x = np.array([coordinates.join(b, t, s) for b, t, s in zip(beta, theta, psi)])
     centre = coordinates.join(found.beta, found.theta, found.psi)
     slope = coordinates.slope(found.theta)
     spread = found.cov_joint / np.outer(slope, slope)
@@ -99,9 +100,9 @@ def test_draws_have_the_moments_of_the_approximation(name, resolve):
     size = np.sqrt(np.outer(np.diag(spread), np.diag(spread)))
     np.testing.assert_allclose(np.cov(x.T) / size, spread / size, atol=0.2)
     density = multivariate_normal(centre, spread).logpdf(x)
-    np.testing.assert_allclose(draws.stats["log_q"][0], density, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(draws.stats["log_q"].ravel(), density, rtol=1e-6, atol=1e-6)
     # The spread of u at each draw's own parameters differs from that at the mode, hence the wide margin.
-    np.testing.assert_allclose(draws.effects[0][0].std(axis=0), found.extras["effects_sd_full"][0], rtol=0.25)
+    np.testing.assert_allclose(draws.effects[0].std(axis=(0, 1)), found.extras["effects_sd_full"][0], rtol=0.25)
     if resolve:
         target = target_of(p)
         np.testing.assert_allclose(

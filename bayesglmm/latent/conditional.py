@@ -1,0 +1,239 @@
+"""Random effects at many parameter vectors: their modes, draws of them, and integrals over them.
+
+At parameters x the random effects are drawn from the Gaussian q(u | x) = N(û, H⁻¹) around their modes. For unit j
+(see :mod:`bayesglmm.latent.copies`) the ratio
+
+    r_j(u) = log p(y_j, u_j | x) − log q(u_j | x),    Σ_j log E_q exp r_j = log p(y | x),
+
+is constant where Laplace is exact. Several candidates, in antithetic pairs û ± Cz, give an unbiased estimate of every
+unit's integral, and the draw that is kept is one of them, taken with probability in proportion to exp r_j (sampling
+importance resampling, Rubin 1988): the estimate and the draw together are exact in the sense of pseudo-marginal
+methods (Andrieu & Roberts 2009, Annals of Statistics 37), for any number of candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
+from bayesglmm.latent.quadrature_grid import grid
+from bayesglmm.latent.target import Target
+
+if TYPE_CHECKING:
+    from bayesglmm.latent.mode import Mode
+    from bayesglmm.latent.outer import Optimum
+
+Floats = NDArray[np.float64]
+
+#: Most numbers (draws × units) that are kept for diagnostics of single units.
+MAX_KEPT = 20_000_000
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Everything about the random effects at many parameter vectors; one row each.
+
+    Rows where no modes were found hold −inf, and a draw of the linearly moved Gaussian at the optimum.
+
+    Parameters
+    ----------
+    log_prior : ndarray, shape (draws,)
+        Log prior density in working coordinates; zeros without priors.
+    laplace : ndarray, shape (draws,)
+        Log marginal likelihood by Laplace.
+    quadrature : ndarray, shape (draws,), or None
+        The same by adaptive quadrature, where it was asked for.
+    single : ndarray, shape (draws,)
+        log p(y, u | x) − log q(u | x) of one draw of u each.
+    averaged : ndarray, shape (draws,)
+        Σ_j log mean_k exp r_j(u_k) over the candidates: an estimate of the log marginal likelihood.
+    halves : ndarray, shape (2, draws)
+        The same from the first and from the second half of the pairs: two independent estimates (one and the same
+        where there is a single pair).
+    u : ndarray, shape (draws, m)
+        The kept draw of the standardised random effects.
+    unit_ratios : ndarray, shape (draws, units), or None
+        r_j of the first candidate; None when that is too many numbers.
+    """
+
+    log_prior: Floats
+    laplace: Floats
+    quadrature: Floats | None
+    single: Floats
+    averaged: Floats
+    halves: Floats
+    u: Floats
+    unit_ratios: Floats | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done at every parameter vector.
+
+    Parameters
+    ----------
+    pairs : int
+        Antithetic pairs of candidates; 0 for one plain draw.
+    nodes : int
+        Nodes of the quadrature to hold Laplace against; 0 for none.
+    """
+
+    pairs: int = 0
+    nodes: int = 0
+
+
+def solve_at(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generator, work: Work = Work()) -> Solved:
+    """Find the modes at every parameter vector, integrate over the random effects, and draw them.
+
+    Parameters
+    ----------
+    target : Target
+        The density that was maximised; its number of nodes does not matter here.
+    optimum : Optimum
+        Its maximum: modes move linearly with the parameters from there, to begin with.
+    x : ndarray, shape (draws, d)
+        Parameter vectors in working coordinates.
+    rng : Generator
+        Of the random effects.
+    work : Work
+        Candidates and nodes.
+    """
+    return _Solver(target, optimum, work, len(x)).run(x, rng)
+
+
+class _Solver:
+    """Parameter vectors taken in portions; a portion that fails is cut into smaller ones."""
+
+    def __init__(self, target: Target, optimum: Optimum, work: Work, count: int) -> None:
+        self.target, self.optimum, self.work = target, optimum, work
+        self.objective = replace(target.objective, nodes=1)
+        self.structure = self.objective.structure
+        self.each = how_many(self.objective, count)
+        self.made: dict[int, Copies] = {}
+        units = self._copies(1).units.count
+        low = lambda: np.full(count, -np.inf)  # noqa: E731
+        self.out = Solved(
+            np.array([]),
+            low(),
+            low() if work.nodes else None,
+            low(),
+            low(),
+            np.full((2, count), -np.inf),
+            np.empty((count, self.structure.m)),
+            np.full((count, units), -np.inf) if count * units <= MAX_KEPT else None,
+        )
+
+    def run(self, x: Floats, rng: np.random.Generator) -> Solved:
+        """Solve for all."""
+        base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
+        start = base.u + (x - self.optimum.point.x) @ slopes.T
+        prior = np.array([self.target.log_prior(row) for row in x])
+        usable = np.flatnonzero(np.isfinite(prior))
+        z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
+        pick = rng.random((len(x), self._copies(1).units.count))
+        for a in range(0, len(usable), self.each):
+            self._portion(usable[a : a + self.each], x, start, z, pick, self.each)
+        lost = np.flatnonzero(~np.isfinite(self.out.laplace))
+        if len(lost):
+            assert base.factor is not None
+            self.out.u[lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
+        return replace(self.out, log_prior=prior)
+
+    def _copies(self, count: int) -> Copies:
+        if count not in self.made:
+            self.made[count] = make_copies(self.objective, count)
+        return self.made[count]
+
+    def _portion(self, rows: NDArray[np.int64], x: Floats, start: Floats, z: Floats, pick: Floats, size: int) -> None:
+        # A short portion is filled up, so that few sets of copies have to be laid out.
+        filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+        copies = self._copies(size)
+        points = Points.of(self.target.coordinates, x[filled])
+        mode = copies.mode(points, start[filled])
+        if mode.found:
+            self._fill(rows, copies, points, mode, z[:, filled], pick[filled])
+        elif size > 1:
+            smaller = max(size // 4, 1)
+            for a in range(0, len(rows), smaller):
+                self._portion(rows[a : a + smaller], x, start, z, pick, smaller)
+
+    def _fill(
+        self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
+    ) -> None:
+        """Write what was found at some rows."""
+        out, k = self.out, len(rows)
+        out.laplace[rows] = copies.laplace(mode).sum(axis=1)[:k]
+        ratio = _Ratio(copies, mode, copies.fixed(points), copies.psi(points))
+        if out.quadrature is not None:
+            out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
+        ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
+        out.single[rows] = ratios[0].sum(axis=1)[:k]
+        if out.unit_ratios is not None:
+            out.unit_ratios[rows] = ratios[0][:k]
+        out.averaged[rows] = _log_mean(ratios).sum(axis=1)[:k]
+        half = max(len(z) // 2, 1) * (len(ratios) // len(z))
+        out.halves[0, rows] = _log_mean(ratios[:half]).sum(axis=1)[:k]
+        out.halves[1, rows] = _log_mean(ratios[-half:]).sum(axis=1)[:k]
+        weights = np.exp(ratios - ratios.max(axis=0))
+        total = weights.sum(axis=0)
+        chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
+        units = copies.gather(copies.units.of_unknown) % chosen.shape[1]
+        which = np.take_along_axis(chosen, units, axis=1)
+        out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+
+
+def _log_mean(ratios: Floats) -> Floats:
+    """Log of the mean of exp over the first axis."""
+    top = ratios.max(axis=0)
+    return top + np.log(np.exp(ratios - top).mean(axis=0))
+
+
+class _Ratio:
+    """r_j(û + Cz) of every unit as a function of z, for copies with modes."""
+
+    def __init__(self, copies: Copies, mode: Mode, fixed: Floats, psi: Floats) -> None:
+        assert mode.factor is not None
+        self.copies, self.u, self.factor, self.fixed, self.psi = copies, mode.u, mode.factor, fixed, psi
+        self.pivots = log_pivots(mode.factor)
+        self.base = 0.5 * copies.objective.structure.log_det_prior
+
+    def at(self, z: Floats, move: Floats) -> tuple[Floats, Floats]:
+        """Ratios, shape (copies, units), and u, shape (copies · m,), at noise z with Cz = `move`."""
+        u = self.u + move
+        eta = self.fixed + self.factor.loadings.expand(u)
+        with np.errstate(all="ignore"):
+            value = self.copies.kernel.derivatives(eta, self.psi).value
+        # Beyond the range of η the density is zero; a number as small as this keeps differences finite.
+        value = np.where(np.isfinite(value), value, -1e300)
+        pull = self.copies.structure.penalty(u)
+        return self.copies.by_unit(value, 0.5 * (z * z - u * pull - self.pivots)) + self.base, u
+
+    def candidates(self, z: Floats, *, antithetic: bool) -> tuple[Floats, Floats]:
+        """Ratios, shape (candidates, copies, units), and the draws, shape (candidates, copies, m)."""
+        ratios, draws = [], []
+        for noise in map(self.copies.scatter, z):
+            move = self.factor.half_solve(noise)
+            for sign in (1.0, -1.0) if antithetic else (1.0,):
+                r, u = self.at(noise, sign * move)
+                ratios.append(r)
+                draws.append(self.copies.gather(u))
+        return np.stack(ratios), np.stack(draws)
+
+    def quadrature(self, nodes: int) -> Floats:
+        """Log integral of every unit by adaptive Gauss-Hermite quadrature, for a single factor: log Σ_k w_k exp r_j."""
+        (layout,) = self.copies.structure.layouts
+        product = grid(nodes, layout.size)
+        ratios = np.empty((len(product.nodes), *self.copies_shape))
+        for k, node in enumerate(product.nodes):
+            z = np.tile(node, layout.levels)
+            ratios[k] = self.at(z, self.factor.half_solve(z))[0] + product.log_weights[k]
+        return _log_mean(ratios) + np.log(len(ratios))
+
+    @property
+    def copies_shape(self) -> tuple[int, int]:
+        """(copies, units)."""
+        return self.copies.count, self.copies.units.count // self.copies.count
