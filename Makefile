@@ -6,19 +6,27 @@ PYTHON ?= $(shell for p in python$(PY_WANTED) $$HOME/.pyenv/versions/$(PY_WANTED
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 JOBS ?= 2
+FUZZ_SECONDS ?= 300
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo test test-all lint lock clean
+.PHONY: demo study test test-all fuzz lint lock clean
 
 demo: .venv/.ready  ## the main job: one model, five methods, one report
 	$(BIN)/bayesglmm compare models/cbpp.toml --methods mql,pql,laplace,agq,mcmc --out out/cbpp
+
+study: .venv/.ready  ## Breslow & Clayton's simulation, 200 replicates of each cluster size by four methods; stop and go on
+	$(BIN)/bayesglmm study models/breslow_clayton_d1.toml --out out/breslow_clayton_d1
 
 test: .venv/.ready  ## the suite, without what takes minutes
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
 test-all: .venv/.ready  ## everything
 	$(BIN)/python -m pytest -n $(JOBS) -q -m "slow or not slow"
+
+fuzz: .venv/.ready  ## coverage-guided fuzzing of what strangers may send, FUZZ_SECONDS each
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
+	for target in formula model_file saved_fit; do $(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 lint: .venv/.ready  ## style, docstrings, types
 	$(BIN)/ruff check .
