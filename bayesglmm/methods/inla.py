@@ -17,8 +17,9 @@ from bayesglmm.result import Result
 def run(
     problem: Problem,
     *,
-    strategy: str = "simplified",
+    strategy: str = "auto",
     integration: str = "auto",
+    nodes: int | tuple[int, int] | None = None,
     kernel: str = "auto",
     draws: int = 1000,
     seed: int | None = None,
@@ -29,12 +30,17 @@ def run(
     ----------
     problem : Problem
         The model.
-    strategy : {"simplified", "variational", "gaussian"}
-        Correction of the Gaussian approximation of coefficients and random effects: mean and skewness to first order
-        in third derivatives; mean by a variational step (and the same skewness); none.
+    strategy : {"auto", "laplace", "simplified", "variational", "gaussian"}
+        Correction of the Gaussian approximation of coefficients and random effects. ``"simplified"``: mean and
+        skewness to first order in third derivatives. ``"variational"``: the mean by a variational step instead.
+        ``"gaussian"``: none. ``"laplace"``: coefficients and hyperparameters with random effects integrated out first,
+        by quadrature where there is one grouping factor; slower, and right where there are few observations per
+        random effect. ``"auto"`` is ``"laplace"`` for one grouping factor where that takes about a second at most.
     integration : {"auto", "grid", "ccd", "eb"}
         Where the hyperparameters (sds, correlations, dispersion) are looked at: a lattice (at most three of them), a
         central composite design, or their mode alone (empirical Bayes). ``"auto"`` takes a lattice for up to two.
+    nodes : int or (int, int), optional
+        Quadrature nodes per dimension of ``"laplace"``.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or derivatives of the PyMC graph.
     draws : int
@@ -42,5 +48,5 @@ def run(
     seed : int, optional
         Of those draws.
     """
-    result = fit_nested(problem, strategy=strategy, integration=integration, kernel=kernel)
+    result = fit_nested(problem, strategy=strategy, integration=integration, nodes=nodes, kernel=kernel)
     return replace(result, options={**result.options, "draws": draws, "seed": seed})

@@ -76,7 +76,7 @@ def _field_draws(
     parts = [mixture["beta"], *mixture["effects"]]
     drawn = [np.empty((len(at), *part["mean"].shape[1:])) for part in parts]
     start = None
-    for k in range(len(nodes)):
+    for k in np.unique(nearest):
         field, mode = field_at(target, x[k], start)
         start = Warm(mode.u)
         assert isinstance(mode.factor, FieldFactor)

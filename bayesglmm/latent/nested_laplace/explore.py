@@ -11,9 +11,13 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bayesglmm.latent.nested_laplace.coefficients import Coefficients
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +34,8 @@ PROBE = np.sqrt(2.0)
 #: Places on the half-axes, in sds, where a composite design looks too: nothing is integrated there, but marginals need
 #: to know how the density falls.
 CCD_ENDS = (PROBE, 2.75)
+#: A better center this many sds away is moved to, at most so many times.
+OFF_CENTER, MAX_MOVES = 0.35, 3
 #: Stretches beyond these say that the density is nothing like a normal one.
 STRETCH = (0.25, 4.0)
 #: Columns of a two-level design of resolution V, as indices of Walsh functions: Sanchez & Sanchez (2005), ACM
@@ -39,11 +45,15 @@ WALSH = (1, 2, 4, 8, 15, 16, 32, 51, 64, 85, 106, 128, 150, 171, 219, 237, 247, 
 
 @dataclass(frozen=True)
 class Spot:
-    """One point of hyperparameters: log p̃ there (−∞ where the field has no mode) and the mode of the field."""
+    """One point of hyperparameters: log p̃ there (−∞ where the field has no mode) and the mode of the field.
+
+    With strategy ``"laplace"`` also the coefficients' own moments.
+    """
 
     x: Floats
     value: float
     field: Floats
+    coefficients: Coefficients | None = None
 
 
 #: (hyperparameters, a spot near by) → the spot there.
@@ -122,21 +132,44 @@ class Design:
     seen: tuple[Floats, Floats]
 
 
-def make_axes(mode: Spot, covariance: Floats, evaluate: Evaluate) -> Axes:
-    """Principal axes of the curvature at the mode, each half stretched to the density's own width."""
+def make_axes(mode: Spot, covariance: Floats, evaluate: Evaluate) -> tuple[Axes, Spot]:
+    """Principal axes of the curvature, each half stretched to the density's own width, and the spot at their center.
+
+    That is the mode; or, where the density was looked at more closely than when the mode was found, what the probes
+    say is a better one.
+    """
     values, vectors = np.linalg.eigh(covariance)
     # One sign for every eigenvector, whatever LAPACK was in the mood for: the design is the same on every machine.
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.sign(vectors[largest, np.arange(len(values))])
     d = len(values)
     axes = Axes(mode.x, vectors * np.sqrt(values), np.ones((2, d)))
-    stretch = np.ones((2, d))
-    for side, k in itertools.product((0, 1), range(d)):
-        z = np.zeros(d)
+    for _ in range(MAX_MOVES):
+        drops = _drops(axes, mode, evaluate)
+        # Vertex of the parabola through the three values of an axis, in units of the probe.
+        bend = np.maximum(drops.sum(axis=0), 0.5)
+        z = PROBE * np.clip(0.5 * (drops[0] - drops[1]) / bend, -1.0, 1.0)
+        if np.abs(z).max(initial=0.0) < OFF_CENTER:
+            break
+        moved = evaluate(axes.point(z), mode)
+        if not moved.value > mode.value:
+            break
+        mode, axes = moved, replace(axes, center=moved.x)
+    else:
+        drops = _drops(axes, mode, evaluate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stretch = np.where(drops > 0, np.sqrt(1.0 / drops), STRETCH[1])
+    return replace(axes, stretch=np.clip(stretch, *STRETCH)), mode
+
+
+def _drops(axes: Axes, mode: Spot, evaluate: Evaluate) -> Floats:
+    """How far the density falls to the probes of the negative and the positive half-axes, shape (2, d)."""
+    out = np.empty((2, axes.size))
+    for side, k in itertools.product((0, 1), range(axes.size)):
+        z = np.zeros(axes.size)
         z[k] = PROBE * (1.0 if side else -1.0)
-        drop = mode.value - evaluate(axes.point(z), mode).value
-        stretch[side, k] = np.sqrt(1.0 / drop) if drop > 0 else STRETCH[1]
-    return replace(axes, stretch=np.clip(stretch, *STRETCH))
+        out[side, k] = mode.value - evaluate(axes.point(z), mode).value
+    return out
 
 
 def lay_out(kind: str, axes: Axes, mode: Spot, evaluate: Evaluate) -> Design:

@@ -156,10 +156,9 @@ class FieldFactor:
         """Variance of η_i, shape (n,)."""
         return self.inner.row_quad + np.einsum("ij,ij->i", self._partial, self.beta_rows)
 
-    @cached_property
-    def level_covariances(self) -> tuple[Floats, ...]:
-        """Cov(u) at each level, shape (levels, q, q) per grouping factor."""
-        reach = self.K @ self.half
+    def level_covariances(self, half: Floats | None = None) -> tuple[Floats, ...]:
+        """Cov(u) at each level, shape (levels, q, q) per grouping factor; β's covariance is CC', `half` or its own."""
+        reach = self.K @ (self.half if half is None else half)
         out = []
         for b, own in zip(self.plan.structure.layouts, self.inner.level_covariances):
             here = reach[b.start : b.stop].reshape(b.levels, b.size, -1)

@@ -24,6 +24,7 @@ from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 
 if TYPE_CHECKING:
     from bayesglmm.priors import PriorSet
+    from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
 EMPTY = np.empty(0)
@@ -113,3 +114,10 @@ def field_sums(field: Field, mode: Mode) -> Sums:
 def hyper_coordinates(full: Coordinates) -> Coordinates:
     """The coordinates without the coefficients."""
     return replace(full, p=0, log_scales=True)
+
+
+def posterior_priors(problem: Problem) -> PriorSet:
+    """The priors of a problem, flat ones written out."""
+    from bayesglmm.priors import flat_priors
+
+    return problem.priors or flat_priors(problem.design, problem.family, problem.covariance)

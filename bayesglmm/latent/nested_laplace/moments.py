@@ -29,10 +29,11 @@ from bayesglmm.priors.prior import evaluate
 
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode
+    from bayesglmm.latent.nested_laplace.coefficients import Coefficients
 
 Floats = NDArray[np.float64]
 
-STRATEGIES = ("simplified", "variational", "gaussian")
+STRATEGIES = ("auto", "laplace", "simplified", "variational", "gaussian")
 #: Largest skewness given to a skew-normal, whose own limit is 0.995.
 MAX_SKEW = 0.9
 #: Gauss-Hermite nodes for expectations of ℓ' and ℓ'' under a normal η.
@@ -65,7 +66,13 @@ class Moments:
     effects_skew: tuple[Floats, ...]
 
 
-def field_moments(field: Field, mode: Mode, lambdas: tuple[Floats, ...], strategy: str) -> Moments:
+def field_moments(
+    field: Field,
+    mode: Mode,
+    lambdas: tuple[Floats, ...],
+    strategy: str,
+    coefficients: Coefficients | None = None,
+) -> Moments:
     """Moments of the field at its mode.
 
     Parameters
@@ -74,18 +81,24 @@ def field_moments(field: Field, mode: Mode, lambdas: tuple[Floats, ...], strateg
         The field at some hyperparameters and its mode.
     lambdas : tuple of ndarray
         Λ per grouping factor.
-    strategy : {"simplified", "variational", "gaussian"}
+    strategy : {"simplified", "variational", "gaussian", "laplace"}
         Which correction of the mean; skewnesses are zero for ``"gaussian"``.
+    coefficients : Coefficients, optional
+        Better moments of β, which the random effects then follow: u | β ~ N(· − K(β − E β), H⁻¹).
     """
     factor = mode.factor
     assert isinstance(factor, FieldFactor)
     with np.errstate(all="ignore"):
         mean = _MEANS[strategy](field, mode)
-    beta_cov = factor.beta_covariance
+    beta_cov, half = factor.beta_covariance, factor.half
+    if coefficients is not None:
+        u, beta = field.split(mean)
+        mean = np.concatenate([u - factor.K @ (coefficients.mean - beta), coefficients.mean])
+        beta_cov, half = coefficients.covariance, np.linalg.cholesky(coefficients.covariance)
     beta_sd = np.sqrt(np.diag(beta_cov))
     layouts = factor.plan.structure.layouts
     effects_sd = tuple(
-        np.sqrt(np.einsum("rs,jst,rt->jr", L, own, L)) for L, own in zip(lambdas, factor.level_covariances)
+        np.sqrt(np.einsum("rs,jst,rt->jr", L, own, L)) for L, own in zip(lambdas, factor.level_covariances(half))
     )
     skews: tuple[Floats, ...] = tuple(np.zeros((b.levels, b.size)) for b in layouts)
     beta_skew = np.zeros_like(beta_sd)
@@ -157,4 +170,4 @@ def _variational(field: Field, mode: Mode) -> Floats:
     return best
 
 
-_MEANS = {"gaussian": _mode, "simplified": _first_order, "variational": _variational}
+_MEANS = {"gaussian": _mode, "simplified": _first_order, "laplace": _first_order, "variational": _variational}
