@@ -33,6 +33,7 @@ _HOME = {
     "anova": "bayesglmm.inference.anova",
     "bootstrap": "bayesglmm.inference.bootstrap",
     "ems": "bayesglmm.inference.ems",
+    "variance_posterior": "bayesglmm.inference.variance_posterior",
     "BayesGLMMError": "bayesglmm.errors",
     "FormulaError": "bayesglmm.errors",
     "DataError": "bayesglmm.errors",
@@ -80,6 +81,7 @@ __all__ = [
     "load_model",
     "load_study",
     "pedigree",
+    "variance_posterior",
 ]
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from bayesglmm.inference.anova import anova
     from bayesglmm.inference.bootstrap import bootstrap
     from bayesglmm.inference.ems import ems
+    from bayesglmm.inference.variance_posterior import variance_posterior
     from bayesglmm.model import Model
     from bayesglmm.priors import Prior
     from bayesglmm.scores.correlation import WorkingCorrelation

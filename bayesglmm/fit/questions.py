@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesglmm.fit import Fit
     from bayesglmm.inference.ems import ExpectedMeanSquares
     from bayesglmm.inference.mme import MixedModelEquations
+    from bayesglmm.inference.variance_posterior import VariancePosterior
 
 
 class Questions(Found):
@@ -251,3 +252,24 @@ class Questions(Found):
         from bayesglmm.inference.icc import r2
 
         return r2(self.model.problem, self.result, **options)
+
+    def variance_posterior(self, grid: Mapping[str, Any] | None = None) -> VariancePosterior:
+        """Exact marginal posterior of the sds of a linear mixed model; see :func:`bayesglmm.variance_posterior`."""
+        from bayesglmm.inference.variance_posterior import variance_posterior
+
+        return variance_posterior(self.model, grid)
+
+    def beta_posterior(self, *, sigma: str = "known", level: float = 0.95) -> pd.DataFrame:
+        """Flat-prior posterior of the coefficients given the variance parameters: normal, or t with σ integrated out.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1.0, 2, 4, 6, 7, 9], "g": list("ppqqrr")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data).fit("reml")
+        >>> fit.beta_posterior(sigma="jeffreys")[["mean", "df"]].loc["Intercept"].round(3).to_dict()
+        {'mean': 4.833, 'df': 5.0}
+        """
+        from bayesglmm.inference.beta_posterior import beta_posterior
+
+        return beta_posterior(self.model.problem, self.result, sigma=sigma, level=level)

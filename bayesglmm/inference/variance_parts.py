@@ -86,7 +86,7 @@ def observation_variance(
         raise MethodError(f"approximation is {kind!r}; expected one of {', '.join(APPROXIMATIONS)}.")
     if family.expectation is not None or problem.design.auxiliaries:
         raise MethodError(
-            f"{family.name} has no single observation-level variance here: its mean is not the one that is modelled, or "
+            f"{family.name} has no single observation-level variance: its mean is not the one modelled, or "
             "its dispersion has predictors of its own."
         )
     if kind == "latent":
