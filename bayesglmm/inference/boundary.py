@@ -11,6 +11,7 @@ the p-value is an upper bound, and a parametric bootstrap gives the exact one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,10 +134,15 @@ def check_likelihoods(ordered: list[Pair]) -> None:
             )
         if result.method == "reml" and problem.design.columns != first.design.columns:
             raise MethodError("restricted likelihoods of different fixed effects are not comparable; fit by 'ml'.")
-    nodes = {str(r.options.get("nodes", 1)) for _, r in mixed}
+    nodes = {str(_plain(r.options.get("nodes", 1))) for _, r in mixed}
     if len(nodes) > 1:
         listed = " and ".join(sorted(nodes))
         raise MethodError(f"the fits used different numbers of quadrature nodes ({listed}); use the same for all.")
+
+
+def _plain(nodes: Any) -> Any:
+    """(k, k) nodes of two nested factors as k."""
+    return nodes[0] if isinstance(nodes, tuple | list) and len(set(nodes)) == 1 else nodes
 
 
 def _comparable(ordered: list[Pair]) -> bool:

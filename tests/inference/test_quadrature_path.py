@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from building import problem_of, reference_problem
 from reference_data import fit, frame
@@ -111,3 +112,75 @@ def test_through_the_facade():
     found = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), "binomial", priors="flat").fit("agq")
     assert list(found.quadrature_path((1, 25)).index) == [1, 25]
     assert str(found.status).startswith("converged")
+
+
+# --- two nested grouping factors --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def families():
+    """Binary rows of 160 tiny families in 20 communities, with strong effects at both levels."""
+    rng = np.random.default_rng(1)
+    mother = np.repeat(np.arange(160), 1 + (rng.random(160) < 0.7))
+    community = mother // 8
+    eta = 0.5 + 2.5 * rng.standard_normal(20)[community] + 2.5 * rng.standard_normal(160)[mother]
+    data = {"y": (rng.random(len(mother)) < 1 / (1 + np.exp(-eta))).astype(int), "c": community.astype(str)}
+    return pd.DataFrame(data | {"m": mother.astype(str)})
+
+
+@pytest.fixture(scope="module")
+def tiny(families):
+    return problem_of("y ~ 1 + (1 | c/m)", families, "binomial")
+
+
+def test_the_path_of_nested_effects_settles(tiny):
+    """Laplace is units away; from nine nodes on the log-likelihood is within a few hundredths, then it stands."""
+    path = quadrature_path(tiny, agq.run(tiny, nodes=25), nodes=[1, 5, 9, (15, 25), 25, 41])
+    assert list(path.index) == [1, 5, 9, (15, 25), 25, 41]
+    assert path["converged"].all()
+    error = (path["loglik_at_estimate"] - path.loc[41, "loglik_at_estimate"]).abs()
+    assert error[1] > 2
+    assert error[5] > 0.1
+    assert error[25] < 3e-3 < error[9]
+    assert path.loc[1, "c:m.sd"] < 0.8 * path.loc[25, "c:m.sd"]
+
+
+def test_a_row_of_the_nested_path_is_the_fit_with_those_nodes(tiny):
+    path = quadrature_path(tiny, fit_marginal(tiny), nodes=[(5, 7)])
+    again = fit_marginal(tiny, nodes=(5, 7))
+    assert path.iloc[0]["loglik"] == pytest.approx(again.loglik, abs=1e-8)
+
+
+def test_the_status_of_nested_fits_says_how_far_off_they_are(tiny):
+    laplace = fit_marginal(tiny)
+    (note,) = laplace.status.notes
+    assert "the Laplace approximation is poor for these nested effects" in note
+    assert "method='agq'" in note
+    few = fit_marginal(tiny, nodes=(5, 7))
+    (note,) = few.status.notes
+    assert note.startswith("5 outer and 7 inner quadrature nodes are too few: with 9 outer and 11 inner")
+    assert few.loglik > laplace.loglik + 1
+    settled = fit_marginal(tiny, nodes=41)
+    assert settled.status.notes == ()
+
+
+def test_laplace_has_no_note_where_it_is_good():
+    data = frame("pastes").assign(count=lambda d: d["strength"].round().astype(int))
+    assert fit_marginal(problem_of("count ~ 1 + (1 | batch/cask)", data, "poisson")).status.notes == ()
+
+
+def test_nested_effects_through_the_facade(families):
+    model = bg.Model("y ~ 1 + (1 | c) + (1 | c:m)", families, "binomial", priors="flat")
+    found = model.fit("agq", nodes=(7, 9))
+    assert found.loglik == pytest.approx(model.loglik(found.params, "agq", nodes=[7, 9]), abs=1e-9)
+    other = model.fit("agq", nodes=(7, 11))
+    smaller = bg.Model("y ~ 1 + (1 | c)", families, "binomial", priors="flat").fit("agq", nodes=9)
+    with pytest.raises(MethodError, match=r"different numbers of quadrature nodes \(\(7, 9\) and 9\)"):
+        bg.anova(smaller, found)
+    table = bg.anova(smaller, model.fit("agq", nodes=9))
+    assert table["p"].iloc[-1] < 1e-3
+    assert found.result.objective == "marginal likelihood (adaptive quadrature, 7 outer and 9 inner nodes)"
+    interval = other.confint("profile")
+    assert interval.loc["c.sd", "ci_low"] < other.varcomp.loc[0, "sd"] < interval.loc["c.sd", "ci_high"]
+    assert len(found.random["c:m"]) == 160
+    assert found.idata.posterior["c:m"].shape[-2] == 160

@@ -85,7 +85,7 @@ def test_level_orders_are_those_of_the_reference_fits(info: Any) -> None:
     """Where a file gives a factor's levels, all of them are in the data and none is forgotten."""
     data = read_spec(info.path)["data"]
     name = Path(data["file"]).stem
-    if name in ("seeds", "shun1995", "ceb"):  # no reference file, or a baseline of its own (the published tables')
+    if name in ("seeds", "ceb") or "categories" not in data:  # no reference file, or the published tables' baseline
         return
     columns = reference(name)["columns"]
     for column, levels in data.get("categories", {}).items():
