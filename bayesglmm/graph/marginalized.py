@@ -77,7 +77,7 @@ class MarginalLoglikOp(Op):
             return [grad_not_implemented(self, k, x, why) for k, x in enumerate(inputs)]
         return [value * g for g in outputs[1:]]  # type: ignore[operator]
 
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+    def infer_shape(self, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
         """The gradients have the shapes of the inputs."""
         return [(), *input_shapes]
 

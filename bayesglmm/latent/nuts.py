@@ -1,10 +1,15 @@
 """NUTS over the parameters alone: the random effects are integrated out, and drawn afterwards.
 
 The target is the log marginal posterior with its exact gradient (:mod:`bayesglmm.latent.target`): a handful of
-dimensions, whatever the number of random effects. The sampler moves in z with x = x̂ + Cz, where x̂ is the mode (or a
+dimensions, whatever the number of random effects. The sampler moves in z with y = ŷ + Cz, where ŷ is the mode (or a
 fit's estimate) and CC' the inverse information there, so that it starts with a mass matrix that is nearly right, needs
 few warm-up draws and takes steps of about one posterior standard deviation. Conditional modes are found from
 those of the last point, moved along their derivatives in the parameters.
+
+y are the target's working coordinates, but for standard deviations of uncorrelated columns: those enter with a sign,
+y = ± sd, which the marginal likelihood does not see. Where the posterior reaches down to zero its density is smooth
+there and the sampler walks through; the log of the sd has a long tail to the left instead (six groups of three binary
+rows: 9 divergences and effective sizes of 350 to 1000 from 2400 draws, against none and 1100 with signs).
 """
 
 from __future__ import annotations
@@ -21,12 +26,18 @@ from bayesglmm.graph.runner import Plan, run_nutpie, sampler_stats
 from bayesglmm.latent.curvature import Curvature
 from bayesglmm.latent.mode import Mode, Warm
 from bayesglmm.latent.outer import Optimum
-from bayesglmm.latent.target import Target
+from bayesglmm.latent.target import Coordinates, Target
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-#: Steps of the independence sampler that makes draws of the random effects exact given the parameters.
-EFFECT_STEPS = 5
+#: A standard deviation smaller than this is taken as this.
+SMALLEST = 1e-9
+
+#: Steps of the independence sampler that makes draws of the random effects exact given the parameters, and degrees of
+#: freedom of its proposals where levels are independent: their tails are heavier than those of any conditional.
+EFFECT_STEPS = 8
+EFFECT_DF = 6.0
 
 
 @dataclass(frozen=True)
@@ -54,18 +65,29 @@ class Whitened:
     target : Target
         The log-density.
     optimum : Optimum
-        Centre, and derivatives of the modes there.
+        Where modes and their derivatives are known.
+    centre : ndarray, shape (d,)
+        ŷ of y = ŷ + Cz.
     root : ndarray, shape (d, d)
-        C of x = x̂ + Cz.
+        C.
+    signed : ndarray of bool, shape (d,)
+        Which entries of y are standard deviations with a sign; the target has their logs.
     """
 
     target: Target
     optimum: Optimum
+    centre: Floats
     root: Floats
+    signed: Bools
 
-    def point(self, z: Floats) -> Floats:
-        """The target's vector."""
-        return self.optimum.point.x + self.root @ z
+    def point(self, z: Floats) -> tuple[Floats, Floats]:
+        """The target's vector x, and its derivative in y."""
+        x = self.centre + self.root @ z
+        slope = np.ones(len(x))
+        y = x[self.signed]
+        y = np.where(np.abs(y) < SMALLEST, SMALLEST, y)
+        x[self.signed], slope[self.signed] = np.log(np.abs(y)), 1.0 / y
+        return x, slope
 
     def density(self) -> Callable[[Floats], tuple[float, Floats]]:
         """A function z → (log-density, gradient) that remembers the last conditional modes."""
@@ -74,19 +96,20 @@ class Whitened:
 
         def evaluate(z: Floats) -> tuple[float, Floats]:
             nonlocal last_x, last
-            x = self.point(z)
-            point = self.target.at(x, Warm(last.u + slopes @ (x - last_x)))
+            x, slope = self.point(z)
+            point = self.target.at(x, Warm(last.u + slopes @ np.clip(x - last_x, -1.0, 1.0)))
             if not np.isfinite(point.value):
                 return -np.inf, np.zeros(len(z))
             last_x, last = x, point.mode
-            return point.value, self.root.T @ point.gradient
+            # From the density of log sd to that of sd.
+            value = point.value - float(x[self.signed].sum())
+            return value, self.root.T @ ((point.gradient - self.signed) * slope)
 
         return evaluate
 
     def starting_point(self, seed: int) -> Floats:
         """A random point near the centre where the density is finite."""
-        rng = np.random.default_rng(seed)
-        z = rng.standard_normal(len(self.root))
+        z = np.random.default_rng(seed).standard_normal(len(self.root))
         density = self.density()
         for _ in range(20):
             if np.isfinite(density(z)[0]):
@@ -97,14 +120,30 @@ class Whitened:
 
 def whiten(target: Target, optimum: Optimum) -> Whitened:
     """Coordinates by the information at the optimum; flat directions get a standard deviation of one."""
-    return Whitened(target, optimum, _root(optimum.curvature))
+    signed = _signed(target.coordinates)
+    centre, root = optimum.point.x.copy(), _root(optimum.curvature)
+    centre[signed] = np.exp(centre[signed])
+    root[signed] *= centre[signed][:, None]
+    return Whitened(target, optimum, centre, root, signed)
+
+
+def _signed(coordinates: Coordinates) -> Bools:
+    """Logged standard deviations whose signs the marginal likelihood does not see: those of uncorrelated columns."""
+    signed = np.zeros(coordinates.theta.stop + coordinates.n_aux, dtype=bool)
+    at = coordinates.theta.start
+    for cov in coordinates.covariance:
+        for term, form in zip(cov.terms, cov.forms):
+            own = form.coordinates(term.size)
+            alone = all(c.kind != "free" for c in own)
+            signed[at : at + len(own)] = [alone and c.even and c.logged(coordinates.log_scales) for c in own]
+            at += len(own)
+    return signed
 
 
 def _root(bent: Curvature) -> Floats:
     """C with CC' the inverse information, as far as it is one."""
-    d = len(bent.free)
-    root = np.eye(d)
     free = bent.free
+    root = np.eye(len(free))
     information = bent.information[np.ix_(free, free)]
     if not len(information):
         return root
@@ -131,7 +170,7 @@ def sample_target(whitened: Whitened, plan: Plan) -> Sampled:
     d = len(whitened.root)
 
     def expand(*_: Any) -> Callable[[Floats], dict[str, Floats]]:
-        return lambda z: {"x": np.asarray(whitened.point(z))}
+        return lambda z: {"x": whitened.point(np.asarray(z))[0]}
 
     compiled = from_pyfunc(
         d,
@@ -145,7 +184,9 @@ def sample_target(whitened: Whitened, plan: Plan) -> Sampled:
         make_initial_point_fn=whitened.starting_point,
     )
     tree = run_nutpie(compiled, plan, cores=1)
-    return Sampled(np.asarray(tree["posterior"]["x"].values), sampler_stats(tree["sample_stats"]))
+    x, stats = np.asarray(tree["posterior"]["x"].values), sampler_stats(tree["sample_stats"])
+    stats["lp"] = stats["lp"] + x[..., whitened.signed].sum(axis=-1)
+    return Sampled(x, stats)
 
 
 def draw_effects(
@@ -154,8 +195,9 @@ def draw_effects(
     """Draw standardised random effects given every draw of the parameters.
 
     From the Gaussian N(û(x), H(x)⁻¹) at the conditional modes; with `exact`, a few steps of an independence sampler
-    with that proposal then lead to the conditional distribution itself: level by level where the levels are
-    independent given the parameters (one grouping factor), all at once otherwise.
+    then lead to the conditional distribution itself. Where the levels are independent given the parameters (one
+    grouping factor) it goes level by level, with a t distribution of the Gaussian's centre and scale as the proposal,
+    whose tails cover those of the conditional; otherwise all effects at once, with the Gaussian as the proposal.
 
     Parameters
     ----------
@@ -180,7 +222,7 @@ def draw_effects(
     base, slopes, centre = optimum.point.mode, optimum.curvature.mode_slopes, optimum.point.x
     u, accepted = np.empty((len(x), len(base.u))), np.full(len(x), np.nan)
     for i, xi in enumerate(x):
-        point = target.at(xi, Warm(base.u + slopes @ (xi - centre)), with_gradient=False)
+        point = target.at(xi, Warm(base.u + slopes @ np.clip(xi - centre, -1.0, 1.0)), with_gradient=False)
         mode = point.mode
         if exact and len(base.u):
             u[i], accepted[i] = _independence_sampler(target, xi, mode, rng)
@@ -195,19 +237,26 @@ def _independence_sampler(target: Target, x: Floats, mode: Mode, rng: np.random.
     objective, structure, factor = target.objective, target.objective.structure, mode.factor
     assert factor is not None
     beta, theta, psi = target.coordinates.split(x)
-    z = rng.standard_normal((len(mode.u), EFFECT_STEPS + 1))
-    proposals = mode.u[:, None] + factor.half_solve(z)
+    layouts = structure.layouts
+    separate = len(layouts) == 1 and layouts[0].precision is None
+    z = rng.standard_normal((EFFECT_STEPS + 1, len(mode.u)))
+    log_q = -0.5 * np.sum(z * z, axis=1, keepdims=True)
+    if separate:
+        levels, size = layouts[0].levels, layouts[0].size
+        t = z.reshape(len(z), levels, size)
+        t = t / np.sqrt(rng.chisquare(EFFECT_DF, (len(z), levels, 1)) / EFFECT_DF)
+        log_q = -0.5 * (EFFECT_DF + size) * np.log1p(np.sum(t * t, axis=2) / EFFECT_DF)
+        z = t.reshape(z.shape)
+    proposals = mode.u[:, None] + factor.half_solve(z.T)
     eta = (objective.offset + objective.X @ beta)[:, None] + objective.loadings(theta).expand(proposals)
     rows = objective.kernel.derivatives(np.ascontiguousarray(eta.T), psi).value
-    # Log-ratios of the conditional density to the Gaussian, per level where levels are independent, else in all.
-    gain = 0.5 * (z * z - proposals * structure.penalty(proposals)).T
-    layouts = structure.layouts
-    if len(layouts) == 1 and layouts[0].precision is None:
-        b = layouts[0]
-        ratios = np.stack([np.bincount(b.codes, own, b.levels) for own in rows])
-        ratios += gain.reshape(len(gain), b.levels, b.size).sum(axis=2)
+    penalty = -0.5 * (proposals * structure.penalty(proposals)).T
+    # Log-ratios of the conditional density to the proposal's, per level or in all.
+    if separate:
+        ratios = np.stack([np.bincount(layouts[0].codes, own, levels) for own in rows])
+        ratios += penalty.reshape(len(z), levels, size).sum(axis=2) - log_q
     else:
-        ratios = (rows.sum(axis=1) + gain.sum(axis=1))[:, None]
+        ratios = rows.sum(axis=1, keepdims=True) + penalty.sum(axis=1, keepdims=True) - log_q
     current, weight, shares = np.zeros(ratios.shape[1], dtype=int), ratios[0], []
     for step in range(1, EFFECT_STEPS + 1):
         with np.errstate(invalid="ignore"):
