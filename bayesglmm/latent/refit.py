@@ -10,7 +10,8 @@ from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import Curvature, curvature
 from bayesglmm.latent.linear_start import homogeneous, relative
 from bayesglmm.latent.structure import analyse
-from bayesglmm.latent.working_loop import Loop
+from bayesglmm.latent.working_expansion import Place
+from bayesglmm.latent.working_model import Loop
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -44,9 +45,11 @@ def solution_of(problem: Problem, result: Result) -> Solution:
         reml=bool(result.options["reml"]),
         scale=None if scale == "free" else float(scale),
         estimates_auxiliary=False,
+        order=int(result.options.get("order", 1)),
     )
     eta = problem.design.X @ result.beta + problem.design.offset if loop.marginal else result.eta
-    model = loop.model(loop.expand(eta, result.psi))
+    place = Place(eta, result.psi, result.extras.get("spread"), result.scale)
+    model = loop.model(loop.expand(place))
     return model.solve(relative(model, result.theta, result.scale), result.scale)
 
 
@@ -73,7 +76,7 @@ def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, r
         raise MethodError(f"this needs a Gaussian mixed model, and this one is {problem.family.name}.")
     structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
     loop = Loop(problem, structure, marginal=False, reml=reml, scale=None, estimates_auxiliary=False)
-    model = loop.model(loop.expand(problem.mean_response, psi))
+    model = loop.model(loop.expand(Place(problem.mean_response, psi)))
     return model.solve(relative(model, theta, scale), scale)
 
 

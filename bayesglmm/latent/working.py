@@ -3,15 +3,19 @@
 At a linear predictor η the response is replaced by z = η + (y − μ)/μ', with Var(z) = φ/W, W = w μ'²/V(μ), and the
 linear mixed model of z is fitted; η is then moved to its fit, with the random effects at their conditional modes
 (PQL) or at zero (MQL), until nothing changes (Breslow & Clayton 1993, JASA 88, eq. 11-12; Wolfinger & O'Connell 1993
-call the same algorithm pseudo-likelihood). With the Gaussian family and identity link z = y and W = w: one pass is
-exact.
+call the same algorithm pseudo-likelihood). With ``order=2`` the next Taylor term of the mean in the random part enters
+z by its expectation and Var(z) by its variance (Goldstein & Rasbash 1996, JRSS A 159, 505-513; written out in
+:mod:`bayesglmm.latent.working_expansion`). The approximate marginal quasi-likelihood of every variant is written out
+in :func:`bayesglmm.latent.working_result.quasi_loglik` and returned. With the Gaussian family and identity link z = y
+and W = w: one pass is exact.
 """
 
 from __future__ import annotations
 
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.structure import analyse
-from bayesglmm.latent.working_loop import Loop, iterate
+from bayesglmm.latent.working_loop import iterate
+from bayesglmm.latent.working_model import Loop
 from bayesglmm.latent.working_result import working_result
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -23,6 +27,7 @@ def fit_working(
     method: str = "pql",
     reml: bool = False,
     scale: str | float | None = None,
+    order: int = 1,
     tolerance: float = 1e-10,
     max_iterations: int = 200,
 ) -> Result:
@@ -41,6 +46,8 @@ def fit_working(
         binomial; 1 as well where the family leaves it open); ``"free"`` estimates it by the working model; a number
         holds it there. The default is ``"fixed"`` for families whose φ is fixed and ``"free"`` for the others
         (quasi-families, gaussian, gamma, ...).
+    order : {1, 2}
+        For PQL and MQL: the order of the expansion (PQL-1, MQL-1; PQL-2, MQL-2).
     tolerance : float
         Root-mean-square change of η, in residual sds of the working response, at which the loop stops.
     max_iterations : int
@@ -73,6 +80,8 @@ def fit_working(
             "is solved; use 'laplace'."
         )
     given = None if problem.errors is None else problem.errors.scale
+    if order not in (1, 2) or isinstance(order, bool):
+        raise MethodError(f"order is {order!r}; 1 or 2 is expected.")
     fixed = given if method in ("ml", "reml") else _fixed_scale(problem, scale)
     loop = Loop(
         problem,
@@ -81,6 +90,7 @@ def fit_working(
         reml=reml or method == "reml",
         scale=fixed,
         estimates_auxiliary=problem.family.scale is not None and len(problem.family.auxiliaries) == 1,
+        order=int(order),
     )
     state, status = iterate(loop, tolerance, max_iterations)
     return working_result(loop, method, state, status)

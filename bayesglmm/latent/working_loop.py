@@ -2,126 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.families import eta_domain
-from bayesglmm.latent.correlated import correlated_model
 from bayesglmm.latent.factor import NotPositiveDefiniteError
-from bayesglmm.latent.linear import LinearModel
 from bayesglmm.latent.linear_fit import LinearFit, fit_linear
 from bayesglmm.latent.linear_start import relative
-from bayesglmm.latent.structure import Structure
+from bayesglmm.latent.working_expansion import Expansion, Place
+from bayesglmm.latent.working_model import Loop, State
 from bayesglmm.links import get_link
-from bayesglmm.parameters import auxiliary_values
-from bayesglmm.problem import Problem
 from bayesglmm.result import Status
-from bayesglmm.scores.working import working_quantities
+from bayesglmm.scores.acceleration import Path
 
 Floats = NDArray[np.float64]
 
-#: Working weights are kept above this: a row whose mean is at the end of its range carries no information.
-SMALLEST_WEIGHT = 1e-200
 #: Unconstrained auxiliaries beyond this are at infinity for all purposes.
 PSI_LIMIT = 16.0
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """The working response and weights at one linear predictor, each of shape (n,)."""
-
-    z: Floats
-    weights: Floats
-
-
-@dataclass(frozen=True)
-class Loop:
-    """What stays fixed while the working response is iterated.
-
-    Parameters
-    ----------
-    problem : Problem
-        The model.
-    structure : Structure
-        The random part's pattern.
-    marginal : bool
-        Expand at zero random effects (MQL) rather than at their modes (PQL).
-    reml : bool
-        Fit the working model by restricted likelihood.
-    scale : float or None
-        φ when it is fixed, None when it is estimated.
-    estimates_auxiliary : bool
-        Whether an auxiliary of the variance function (a negative binomial's θ) is estimated.
-    """
-
-    problem: Problem
-    structure: Structure
-    marginal: bool
-    reml: bool
-    scale: float | None
-    estimates_auxiliary: bool
-
-    def expand(self, eta: Floats, psi: Floats) -> Expansion:
-        """Working response (less the offset) and weights at η."""
-        p = self.problem
-        aux = auxiliary_values(p, psi)
-        work = working_quantities(p.family, p.link, eta, p.mean_response, p.case_weights, aux)
-        return Expansion(eta - p.design.offset + work.residual, np.maximum(work.weight, SMALLEST_WEIGHT))
-
-    def model(self, at: Expansion) -> LinearModel:
-        """The working linear mixed model."""
-        p = self.problem
-        data = (self.structure, p.covariance, p.design.X, at.z, at.weights)
-        if p.errors is not None:
-            return correlated_model(p.errors, *data, reml=self.reml, scale=self.scale)
-        return LinearModel(*data, self.reml, self.scale)
-
-    def predictor(self, fit: LinearFit, marginal: bool) -> Floats:
-        """η at a fit of the working model, offset included; without the random effects when `marginal`."""
-        at = fit.solution
-        eta = self.problem.design.X @ at.beta + self.problem.design.offset
-        return eta if marginal or not self.structure.m else eta + self.structure.at(at.lambdas).expand(at.u)
-
-
-@dataclass(frozen=True)
-class State:
-    """Where the loop is.
-
-    Parameters
-    ----------
-    eta, psi : ndarray
-        The linear predictor and the auxiliaries expanded at.
-    at : Expansion
-        Working response and weights there.
-    fit : LinearFit or None
-        The working model fitted at the previous expansion.
-    move : ndarray, shape (n,)
-        The last move of η that the working model asked for.
-    change : float
-        Its root mean square, in residual sds of the working response.
-    step : float
-        The part of such a move that is made; below 1 while the moves oscillate.
-    evaluations : int
-        Of the working models' criteria so far.
-    settled : bool
-        Whether the last turn changed neither the working response nor the weights.
-    stuck : bool
-        Whether η could not be moved without leaving the range of the mean.
-    """
-
-    eta: Floats
-    psi: Floats
-    at: Expansion
-    fit: LinearFit | None
-    move: Floats
-    change: float = np.inf
-    step: float = 1.0
-    evaluations: int = 0
-    settled: bool = False
-    stuck: bool = False
+#: Moves this small that have not been halved for so many turns are rounding errors of the working models' fits.
+ROUNDING, PATIENCE = 1e-8, 10
+#: Moves that turn back and forth are mixed from this length on.
+OSCILLATION = 0.5
 
 
 def iterate(loop: Loop, tolerance: float, max_iterations: int) -> tuple[State, Status]:
@@ -129,14 +33,15 @@ def iterate(loop: Loop, tolerance: float, max_iterations: int) -> tuple[State, S
     state, previous = _start(loop), None
     for iteration in range(1, max_iterations + 1):
         previous, state = state, _turn(loop, state, iteration)
-        if state.stuck or state.settled or state.change <= tolerance:
+        if state.stuck or state.settled or state.change <= tolerance or state.idle >= PATIENCE:
             break
     assert state.fit is not None
     inner = state.fit.minimum
     if state.stuck:
         converged, message = False, "the linear predictor cannot move without leaving the range of the mean"
-    elif state.settled or state.change <= tolerance:
-        converged, message = inner.converged, "the working response no longer changes"
+    elif state.settled or state.change <= tolerance or state.idle >= PATIENCE:
+        rounding = "" if state.settled or state.change <= tolerance else " but for rounding errors"
+        converged, message = inner.converged, f"the working response no longer changes{rounding}"
         message = message if converged else f"working linear mixed model: {inner.message}"
     else:
         assert previous is not None
@@ -159,7 +64,8 @@ def _start(loop: Loop) -> State:
         )
     eta = inside[0]
     psi = np.array([float(get_link(a.link).eta(np.asarray(a.start(y, middle, w)))) for a in p.family.auxiliaries])
-    return State(eta, psi, loop.expand(eta, psi), None, np.zeros(len(y)))
+    place = Place(eta, psi) if loop.order == 1 else Place(eta, psi, np.zeros(len(y)))
+    return State(place, loop.expand(place), None, np.zeros(len(y)))
 
 
 def _turn(loop: Loop, state: State, iteration: int) -> State:
@@ -169,31 +75,80 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
         fit = fit_linear(loop.model(at), start=state.fit)
     except (ConvergenceError, NotPositiveDefiniteError, np.linalg.LinAlgError) as error:
         raise ConvergenceError(f"working linear mixed model {iteration} could not be fitted: {error}") from None
-    move = loop.predictor(fit, loop.marginal) - state.eta
+    psi = _update_auxiliary(loop, at, fit, state.place) if loop.estimates_auxiliary else state.place.psi
+    here, to = state.place, loop.place(fit, psi)
+    move = to.eta - here.eta
     change = float(np.sqrt(np.mean(w * np.square(move)) / fit.solution.scale))
     # Rows without information (a separated response) do not show in the weighted change: look at them as well.
-    change = max(change, 1e-4 * float(np.max(np.abs(move)) / (1.0 + np.max(np.abs(state.eta)))))
+    change = max(change, 1e-4 * float(np.max(np.abs(move)) / (1.0 + np.max(np.abs(here.eta)))))
     step = state.step
     if iteration > 2:
         turned_back = float(state.move @ (w * move)) < 0.0 and change > 0.8 * state.change
-        step = max(0.5 * step, 0.05) if turned_back else min(1.0, 1.2 * step)
-    psi = _update_auxiliary(loop, at, fit, state) if loop.estimates_auxiliary else state.psi
-    eta = _inside(loop, state.eta, move, step)
-    moved = replace(state, fit=fit, move=move, change=change, step=step)
+        step = max(0.5 * step, 0.05) if turned_back and not state.leapt else min(1.0, 1.2 * step)
+    path, ahead = _extrapolate(loop, state, fit, to, step)
+    place = None if ahead is None or not _in_range(loop, ahead.eta) else ahead
+    leapt = place is not None
+    place = place or _inside(loop, here, to, step)
+    moved = replace(state, fit=fit, move=move, change=change, step=step, path=path, leapt=leapt)
     moved = replace(moved, evaluations=state.evaluations + fit.minimum.evaluations)
-    if eta is None:
+    if place is None:
         return replace(moved, stuck=True)
-    following = loop.expand(eta, psi)
-    change = max(change, float(np.max(np.abs(psi - state.psi), initial=0.0)))
-    return replace(moved, eta=eta, psi=psi, at=following, change=change, settled=_same(at, following))
+    following = loop.expand(place)
+    change = max(change, _other_change(loop, at, here, to, fit))
+    settled, halved = not leapt and _same(at, following), change < 0.5 * state.least
+    idle = 0 if halved or state.least > ROUNDING else state.idle + 1
+    moved = replace(moved, least=change if halved else state.least, idle=idle)
+    return replace(moved, place=place, at=following, change=change, settled=settled)
 
 
-def _inside(loop: Loop, eta: Floats, move: Floats, step: float) -> Floats | None:
-    """η moved as far along as the link and the family's mean allow; None when hardly any way is left."""
+def _other_change(loop: Loop, at: Expansion, here: Place, to: Place, fit: LinearFit) -> float:
+    """The change of what besides η decides the working response, in units like η's."""
+    change = float(np.max(np.abs(to.psi - here.psi), initial=0.0))
+    if here.spread is None or to.spread is None or at.bend is None:
+        return change
+    shift = 0.5 * at.bend * (to.spread - here.spread)
+    moved = float(np.sqrt(np.mean(at.weights * np.square(shift)) / fit.solution.scale))
+    return max(change, moved, abs(float(np.log(to.scale / here.scale))) if loop.scale is None else 0.0)
+
+
+def _extrapolate(loop: Loop, state: State, fit: LinearFit, to: Place, step: float) -> tuple[Path, Place | None]:
+    """The path with this turn on it, and where its moves lead if they go on shrinking as they have (or None).
+
+    The moves of the loop shrink linearly, by a factor near one where single rows have effects of their own; the last
+    few are mixed as scoring steps are (see :mod:`bayesglmm.scores.acceleration`). After a leap that lengthened the
+    moves the path begins anew.
+    """
+    here, w = state.place, state.at.weights
+    units = np.sqrt(w / (len(w) * fit.solution.scale))
+    parts = [(here.eta, to.eta, units), (here.psi, to.psi, np.ones(len(to.psi)))]
+    if here.spread is not None and to.spread is not None and state.at.bend is not None:
+        parts.append((here.spread, to.spread, 0.5 * units * np.abs(state.at.bend)))
+        parts.append((np.log([here.scale]), np.log([to.scale]), np.ones(1)))
+    x, target, metric = (np.concatenate(p) for p in zip(*parts))
+    length = float(np.linalg.norm(metric * (target - x)))
+    previous = Path(()) if state.leapt and length > 2.0 * state.path.length else state.path
+    if step < 1.0 and length < OSCILLATION:
+        previous = replace(previous, contraction=max(previous.contraction, 0.9))
+    rate = length / previous.length if previous.points and not state.leapt else np.nan
+    path = previous.extended(x, target - x, rate, length)
+    leap = path.leap(lambda v: (metric * v.T).T)
+    if leap is None:
+        return path, None
+    n, k = len(here.eta), len(here.psi)
+    if here.spread is None:
+        return path, Place(leap[:n], leap[n:])
+    spread, scale = np.maximum(leap[n + k : -1], 0.0), float(np.exp(leap[-1]))
+    return path, Place(leap[:n], leap[n : n + k], spread, scale)
+
+
+def _inside(loop: Loop, here: Place, to: Place, step: float) -> Place | None:
+    """The place as far along as the link and the family's mean allow; None when hardly any way is left."""
     for _ in range(30):
-        to = eta + step * move
-        if _in_range(loop, to):
-            return to
+        eta = here.eta + step * (to.eta - here.eta)
+        if _in_range(loop, eta):
+            if here.spread is None or to.spread is None:
+                return Place(eta, to.psi)
+            return Place(eta, to.psi, here.spread + step * (to.spread - here.spread), to.scale)
         step *= 0.5
     return None
 
@@ -211,19 +166,20 @@ def _same(a: Expansion, b: Expansion) -> bool:
     return close and np.allclose(a.weights, b.weights, rtol=1e-13, atol=0.0)
 
 
-def _update_auxiliary(loop: Loop, at: Expansion, fit: LinearFit, state: State) -> Floats:
+def _update_auxiliary(loop: Loop, at: Expansion, fit: LinearFit, place: Place) -> Floats:
     """ψ at which the working model's criterion is stationary through the weights, θ and the expansion point held."""
     from scipy.optimize import brentq
 
     theta, scale = fit.theta, fit.solution.scale
 
     def score(psi: float) -> float:
-        weights, up, down = (loop.expand(state.eta, np.array([psi + d])).weights for d in (0.0, 1e-5, -1e-5))
+        places = (replace(place, psi=np.array([psi + d])) for d in (0.0, 1e-5, -1e-5))
+        weights, up, down = (loop.expand(there).weights for there in places)
         model = loop.model(Expansion(at.z, weights))
         slope = (up - down) / 2e-5
         return float(slope @ model.solve(relative(model, theta, scale), scale).weight_gradient)
 
-    low = high = float(state.psi[0])
+    low = high = float(place.psi[0])
     step = 0.25
     while score(low) > 0.0 and low > -PSI_LIMIT:
         low, step = max(low - step, -PSI_LIMIT), 2.0 * step
@@ -241,6 +197,6 @@ def _what_went_wrong(state: State, previous: State, iterations: int) -> str:
     turned = float(previous.move @ (state.at.weights * state.move)) < 0.0
     if turned:
         return f"{cap}: the working response oscillates, and the estimate is not a fixed point"
-    if float(np.max(np.abs(state.eta))) > 30.0 and float(np.max(np.abs(state.move))) > 1e-2:
+    if float(np.max(np.abs(state.place.eta))) > 30.0 and float(np.max(np.abs(state.move))) > 1e-2:
         return f"{cap}: the linear predictor grows without bound (a response that the predictors separate?)"
     return f"{cap}, in one direction: raise max_iterations, or the estimate does not exist"

@@ -13,7 +13,9 @@ from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import LinearFit
 from bayesglmm.latent.linear_start import column_rms
-from bayesglmm.latent.working_loop import PSI_LIMIT, Loop, State
+from bayesglmm.latent.working_expansion import Place, expand, second_order_mean
+from bayesglmm.latent.working_loop import PSI_LIMIT
+from bayesglmm.latent.working_model import Loop, State
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
@@ -53,8 +55,9 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     ``loglik``
         For ``ml`` and ``reml``; None for PQL and MQL.
     ``extras``
-        ``criterion`` (−2 × the log-likelihood of the (working) model), and for PQL and MQL ``quasi_loglik`` and
-        ``working_loglik``: see :func:`quasi_loglik`.
+        ``criterion`` (−2 × the log-likelihood of the (working) model), for PQL and MQL ``quasi_loglik`` and
+        ``working_loglik``: see :func:`quasi_loglik`; for those of second order ``spread``, the variance of every
+        row's random part.
 
     Parameters
     ----------
@@ -74,14 +77,19 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     if exact and status.converged:
         status = replace(status, message=f"converged: Newton decrement {_decrement(fit):.1e}")
     extras: dict[str, Any] = {"criterion": at.criterion}
+    own: dict[str, Any] = {} if exact else {"order": loop.order}
     if not exact:
         extras["working_loglik"] = -0.5 * at.criterion
-        if np.isfinite(value := quasi_loglik(loop, at, psi)):
+        place = loop.place(fit, psi)
+        if place.spread is not None:
+            extras["spread"] = place.spread
+        if np.isfinite(value := quasi_loglik(loop, at, place)):
             extras["quasi_loglik"] = value
-        notes = (*notes, *_information_notes(loop, at))
+            extras["facts"] = {"Quasi-lik": f"{value:.4f} (approximate marginal quasi-likelihood)"}
+        notes = (*notes, *_information_notes(loop, at), *_scale_notes(loop, at))
     return Result(
         method=method,
-        objective=_OBJECTIVE[method] + (", by REML" if loop.reml and not exact else ""),
+        objective=_OBJECTIVE[method] + _ways(loop, exact),
         estimand="marginal" if loop.marginal else "conditional",
         beta=at.beta,
         cov_beta=at.cov_beta,
@@ -96,31 +104,45 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
         df_model=len(at.beta) + len(at.theta) + (loop.scale is None) + loop.estimates_auxiliary,
         df_resid=float(len(at.residual) - len(at.beta)),
         status=replace(status, gradient_norm=_decrement(fit), boundary=boundary, notes=notes),
-        options={"reml": loop.reml, "scale": "free" if loop.scale is None else loop.scale},
+        options={"reml": loop.reml, "scale": "free" if loop.scale is None else loop.scale} | own,
         extras=extras,
     )
 
 
-def quasi_loglik(loop: Loop, at: Solution, psi: Floats) -> float:
+def _ways(loop: Loop, exact: bool) -> str:
+    """How a working model was fitted, in words."""
+    second = ", second order" if loop.order == 2 else ""
+    return "" if exact else second + (", by REML" if loop.reml else "")
+
+
+def quasi_loglik(loop: Loop, at: Solution, place: Place) -> float:
     """The approximate marginal quasi-log-likelihood at the final expansion.
 
     With d_i the unit deviances, H = A'WA + P and u on the standardised scale (σ² = φ), the Laplace approximation of
-    log ∫ exp(−½ Σ w_i d_i/φ) dN(u; 0, φP⁻¹) is
+    log ∫ exp(−½ Σ w_i d_i/φ) dN(u; 0, φP⁻¹) is, to first order,
 
         PQL:  −½ Σ w_i d_i(μ̂)/φ − ½ û'Pû/φ − ½ log|H| + ½ log|P|         (Breslow & Clayton 1993, eq. 5-6)
         MQL:  −½ Σ w_i d_i(μ₀)/φ + ½ û'Hû/φ − ½ log|H| + ½ log|P|
 
     with μ̂ at the conditional modes and μ₀ at zero random effects; MQL's quadratic term is the gain of the one Newton
-    step from zero to û. The Gaussian log-likelihood of the working response, −½ its criterion, is in
-    ``extras["working_loglik"]``.
+    step from zero to û. To second order the rows' quasi-likelihood is that of their second-order moments
+    (:mod:`bayesglmm.latent.working_expansion`): the mean is μ + ½vμ'' and, for PQL, the variance larger by
+    1/r_i = W_i/W₂_i, so Σ r_i w_i d_i(μ + ½vμ'') takes the place of Σ w_i d_i(μ), W₂ that of W in H, for MQL DA that of
+    A, and û solves the second-order working equations; where such a mean leaves the range of the family's means there
+    is none. The Gaussian log-likelihood of
+    the working response, −½ its criterion, is in ``extras["working_loglik"]``.
     """
     p, structure = loop.problem, at.model.structure
-    eta = p.design.X @ at.beta + p.design.offset
-    random = at.loadings.expand(at.u) if structure.m else np.zeros(len(eta))
-    aux = auxiliary_values(p, psi)
+    random = at.loadings.expand(at.u) if structure.m else np.zeros(len(at.residual))
+    aux = auxiliary_values(p, place.psi)
+    first = expand(p, replace(place, spread=None)).weights
     with np.errstate(all="ignore"):
-        mu = p.link.mean(eta if loop.marginal else eta + random)
-        deviance = float(p.case_weights @ p.family.unit_deviance(p.mean_response, mu, aux))
+        mu = second_order_mean(p, place)
+        d = p.family.unit_deviance(p.mean_response, mu, aux)
+        deviance = float((p.case_weights * at.model.weights / first) @ d)
+    low, high = p.family.mean_range
+    if not np.all((mu > low) & (mu < high)) and loop.order == 2:
+        return np.nan
     prior = float(at.u @ structure.penalty(at.u))
     quadratic = float(random @ (at.model.weights * random)) + prior if loop.marginal else -prior
     return 0.5 * ((quadratic - deviance) / at.scale - at.factor.logdet + structure.log_det_prior)
@@ -146,7 +168,7 @@ def _decrement(fit: LinearFit) -> float:
 def _psi(loop: Loop, state: State, scale: float) -> Floats:
     """The family's auxiliaries: estimated in the loop, or those that belong to φ."""
     if loop.estimates_auxiliary or loop.problem.family.scale is not None:
-        return state.psi
+        return state.place.psi
     return psi_for_scale(loop.problem, scale)
 
 
@@ -174,21 +196,50 @@ def _effects_sd(at: Solution) -> tuple[Floats, ...]:
 
 
 def _information_notes(loop: Loop, at: Solution) -> tuple[str, ...]:
-    """Warn where the expansion is known to be biased: levels with little information (Breslow & Lin 1995)."""
-    notes = []
-    gaussian = loop.problem.family.name == "gaussian" and loop.problem.link.name == "identity"
-    for block, layout, cov, s in zip(
-        loop.problem.design.blocks, at.model.structure.layouts, loop.problem.covariance, at.model.slices
-    ):
+    """Say where the expansion is known to be biased: levels with little information (Breslow & Lin 1995)."""
+    p, notes = loop.problem, []
+    if p.family.name == "gaussian" and p.link.name == "identity":
+        return ()
+    counts = p.family.support.integer
+    for block, layout, cov, s in zip(p.design.blocks, at.model.structure.layouts, p.covariance, at.model.slices):
         per_level = np.bincount(layout.codes, at.model.weights * layout.z[:, 0] ** 2, layout.levels) / at.scale
-        median = float(np.median(per_level[np.unique(layout.codes)]))  # a known covariance may have levels without rows
-        if not gaussian and median < LITTLE_INFORMATION and cov.sd_corr(at.theta[s])[0].max() > 0.0:
-            notes.append(
-                f"the levels of {block.group} carry little information (median {median:.2g}; for counts, expected "
-                "events): its variance and the coefficients are then known to be biased towards zero; compare with "
-                "'agq' or 'laplace'"
-            )
+        median = float(np.median(per_level))
+        if median >= LITTLE_INFORMATION or cov.sd_corr(at.theta[s])[0].max() == 0.0:
+            continue
+        rows = np.bincount(layout.codes, minlength=layout.levels)
+        seen = [f"{np.median(rows):.3g} rows"]
+        if counts:
+            events = np.bincount(layout.codes, p.case_weights * p.mean_response, layout.levels)
+            if p.family.mean_range[1] == 1.0:  # the rarer of successes and failures
+                events = np.minimum(events, np.bincount(layout.codes, p.case_weights, layout.levels) - events)
+            seen.append(f"{np.median(events):.3g} events")
+        what = "are known to be biased towards zero" if loop.order == 1 else "may still be biased"
+        notes.append(
+            f"the levels of {block.group} carry little information (median {median:.2g} of working weight; "
+            f"{' and '.join(seen)} a level): its variance and the coefficients {what} with small clusters or rare "
+            "events; " + _better(loop)
+        )
     return tuple(notes)
+
+
+def _better(loop: Loop) -> str:
+    """Where to turn when the expansion is not good enough."""
+    from_second = "'agq'" if len(loop.problem.design.blocks) == 1 else "'laplace'"
+    likelihood = f"compare with {from_second}" + (" or 'laplace'" if from_second == "'agq'" else "")
+    if loop.problem.family.quasi:
+        likelihood = f"a family with a likelihood can be fitted by {from_second}"
+    return likelihood + ("" if loop.order == 2 else ", or take order=2")
+
+
+def _scale_notes(loop: Loop, at: Solution) -> tuple[str, ...]:
+    """A free scale beside an effect for every row: both are variation of single rows."""
+    own = [b.group for b in loop.problem.design.blocks if len(b.levels) == len(at.residual)]
+    if loop.scale is not None or not own or loop.problem.family.scale is None:
+        return ()
+    return (
+        f"{own[0]} has a level for every row and φ is estimated too: both say how much single rows vary, and the data "
+        "hardly tell them apart; hold one of them (scale='fixed', or leave the term out)",
+    )
 
 
 def _auxiliary_notes(loop: Loop, psi: Floats) -> tuple[str, ...]:

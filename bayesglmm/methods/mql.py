@@ -7,7 +7,14 @@ from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
-def run(problem: Problem, *, reml: bool = False, scale: str | float | None = None, max_iterations: int = 200) -> Result:
+def run(
+    problem: Problem,
+    *,
+    reml: bool = False,
+    scale: str | float | None = None,
+    order: int = 1,
+    max_iterations: int = 200,
+) -> Result:
     """Fit by marginal quasi-likelihood; see :func:`bayesglmm.latent.working.fit_working`.
 
     Parameters
@@ -18,7 +25,10 @@ def run(problem: Problem, *, reml: bool = False, scale: str | float | None = Non
         Fit the working models by restricted likelihood.
     scale : {"fixed", "free"} or float, optional
         φ in Var(y) = φV(μ)/w; by default fixed where the family fixes it, else estimated.
+    order : {1, 2}
+        2 adds the second-order Taylor term in the random part, its mean and its variance, with the random part's
+        prior variance (MQL-2; Goldstein & Rasbash 1996, see :mod:`bayesglmm.latent.working_expansion`).
     max_iterations : int
         Cap on the number of working models.
     """
-    return fit_working(problem, method="mql", reml=reml, scale=scale, max_iterations=max_iterations)
+    return fit_working(problem, method="mql", reml=reml, scale=scale, order=order, max_iterations=max_iterations)

@@ -8,12 +8,11 @@ derivatives of the variance function.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bayesglmm.scores.solve import Factor
 
 Floats = NDArray[np.float64]
 
@@ -33,11 +32,14 @@ class Path:
         Factor by which plain steps shrank when they were seen to be slow; zero until then.
     rate : float
         The last such factor.
+    length : float
+        Length of the last step.
     """
 
     points: tuple[tuple[Floats, Floats], ...]
     contraction: float = 0.0
     rate: float = 1.0
+    length: float = np.inf
 
     def extended(self, beta: Floats, step: Floats, rate: float, decrement: float) -> Path:
         """The path with one more point.
@@ -53,24 +55,29 @@ class Path:
         """
         points = (*self.points, (beta, step))[-_MEMORY - 1 :]
         if self.contraction > 0.0:
-            return Path(points, self.contraction, rate)
+            return Path(points, self.contraction, rate, decrement)
         if not (decrement < _NEAR and np.isfinite(rate)):
-            return Path(points[-1:])
+            return Path(points[-1:], length=decrement)
         # a quadratic sequence squares its rate at every step, a linear one keeps it
         slow = rate > _SLOW and self.rate < 1.0 and rate > 0.5 * self.rate
-        return Path(points, min(rate, 0.95) if slow else 0.0, min(rate, 1.0))
+        return Path(points, min(rate, 0.95) if slow else 0.0, min(rate, 1.0), decrement)
 
-    def leap(self, factor: Factor) -> Floats | None:
-        """The point at which the mixed step is shortest in the metric of the information; None without history."""
+    def leap(self, metric: Callable[[Floats], Floats]) -> Floats | None:
+        """The point at which the mixed step is shortest; None without history.
+
+        Parameters
+        ----------
+        metric : callable
+            Maps steps, shape (p,) or (p, k), to vectors whose Euclidean length is theirs.
+        """
         if self.contraction == 0.0 or len(self.points) < 2:
             return None
         betas = np.array([b for b, _ in self.points])
         steps = np.array([s for _, s in self.points])
         moved, changed = np.diff(betas, axis=0).T, np.diff(steps, axis=0).T
         last = steps[-1]
-        metric = factor.R * factor.scale  # R D with X'WX = D R'R D
-        gamma = np.linalg.lstsq(metric @ changed, metric @ last, rcond=1e-10)[0]
+        gamma = np.linalg.lstsq(metric(changed), metric(last), rcond=1e-10)[0]
         jump = last - (moved + changed) @ gamma
         # plain steps would add up to last / (1 - contraction): a leap far beyond is not to be trusted (separation)
-        reach = 2.0 / (1.0 - self.contraction) * float(np.linalg.norm(metric @ last))
-        return betas[-1] + jump if float(np.linalg.norm(metric @ jump)) <= reach else None
+        reach = 2.0 / (1.0 - self.contraction) * float(np.linalg.norm(metric(last)))
+        return betas[-1] + jump if float(np.linalg.norm(metric(jump))) <= reach else None

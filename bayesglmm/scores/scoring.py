@@ -137,7 +137,7 @@ def score_equations(
         remaining = _remaining(decrement, previous if whole else np.inf, path.contraction)
         roundoff = _is_roundoff(decrement, previous, phi, sums, factor)
         path = path.extended(beta, step, decrement / previous if whole else np.nan, decrement)
-        accepted = _halve(at, beta, step, sums, path.leap(factor))
+        accepted = _halve(at, beta, step, sums, path.leap(factor.stretch))
         evaluations += accepted.tries
         if accepted.sums is None:
             converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff

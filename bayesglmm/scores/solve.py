@@ -51,6 +51,10 @@ class Factor:
         """L^-1 v with X'WX = LL', for v of shape (p, k); its squared column lengths are v'(X'WX)^-1 v."""
         return linalg.solve_triangular(self.R, v / self.scale[:, None], trans=1, check_finite=False)
 
+    def stretch(self, v: Floats) -> Floats:
+        """R D v for v of shape (p,) or (p, k); its squared column lengths are v'X'WXv."""
+        return (self.R * self.scale) @ v
+
     def inverse(self) -> Floats:
         """(X'WX)^-1, shape (p, p), symmetric."""
         inv = linalg.solve_triangular(self.R, np.eye(len(self.R)), check_finite=False) / self.scale[:, None]

@@ -121,7 +121,8 @@ def _equations(oracle: Dense, fit, R: np.ndarray) -> np.ndarray:
 def test_the_gradient_is_exact(formula, reml):
     model = bg.Model(formula, series(3), weights="w", errors=bg.AR1Errors("id", time="t"))
     from bayesglmm.latent.structure import analyse
-    from bayesglmm.latent.working_loop import Expansion, Loop
+    from bayesglmm.latent.working_expansion import Expansion
+    from bayesglmm.latent.working_model import Loop
 
     p = model.problem
     loop = Loop(p, analyse(p.design.blocks, p.covariance, p.design.nobs), False, reml, None, False)
