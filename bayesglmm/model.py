@@ -17,7 +17,6 @@ from bayesglmm.design.auxiliary import auxiliary_formulas
 from bayesglmm.errors import (
     BayesGLMMWarning,
     ConvergenceWarning,
-    DataError,
     FormulaError,
     MethodError,
     SingularFitWarning,
@@ -25,6 +24,7 @@ from bayesglmm.errors import (
 from bayesglmm.families import get_family
 from bayesglmm.families.check import check_response
 from bayesglmm.fit import Fit
+from bayesglmm.latent.row_effects import check_row_effects
 from bayesglmm.links import get_link
 from bayesglmm.methods.registry import ROW_OPTIONS, applicable, choose, get_method, natural_method, objection
 from bayesglmm.parameters import pack, parameter_names
@@ -136,7 +136,7 @@ class Model:
             errors=bind_errors(errors, design, data, row, bound_link),
         )
         if design.blocks and errors is None:
-            _check_identified(self.problem)
+            check_row_effects(self.problem)
         self.formula = formula
         self.data = data
         #: The arguments, from which the model can be made again.
@@ -340,18 +340,3 @@ class Model:
         from bayesglmm.graph import build_model
 
         return build_model(self.problem)
-
-
-def _check_identified(problem: Problem) -> None:
-    """Refuse a Gaussian effect per row beside the Gaussian residual: only the sum of their variances is in the data."""
-    design = problem.design
-    even = design.weights is None or bool((design.weights == design.weights[0]).all())
-    if problem.family.name != "gaussian" or problem.link.name != "identity" or not even:
-        return
-    for block, covariance in zip(design.blocks, problem.covariance):
-        free = covariance.precision is None and block.z.shape[1] == 1 and bool((block.z == block.z[0]).all())
-        if free and len(block.levels) == design.nobs:
-            raise DataError(
-                f"The grouping factor {block.group!r} has one row per level: in a Gaussian model that effect and the "
-                "residual cannot be told apart. Leave the term out."
-            )

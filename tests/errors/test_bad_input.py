@@ -190,6 +190,24 @@ case(
 )
 case("a slope constant, alone", bg.DataError, r"constant within", "y ~ x + (0 + c || g)", edit=make(c=GROUP_CODE + 1))
 case(
+    "an intercept and a slope that leave no residual",
+    bg.DataError,
+    r"'o' has 2 rows on average per level and 2 random effect.s.: in a Gaussian model these effects and the residual",
+    "r ~ c + (1 + c | o)",
+    "gaussian",
+    make(o=np.arange(N) // 2, c=np.arange(N) % 2),
+    "laplace",
+)
+case(
+    "an effect per single trial",
+    bg.DataError,
+    r"'o' has one row per level: one trial, .* variance of an effect per row is not in the data. Leave the term out",
+    "b ~ x + (1 | g) + (1 | o)",
+    "binomial",
+    make(o=np.arange(N)),
+    "laplace",
+)
+case(
     "a residual that is a group",
     bg.DataError,
     r"'o' has one row per level.*residual",
@@ -261,6 +279,45 @@ case(
     "y ~ (1 | g) + (1 | h)",
     fit="agq",
 )
+case(
+    "agq of three nested levels",
+    bg.MethodError,
+    r"or two of which one is strictly nested in the other, and the model has g, g:h, g:h:b. .*: .*laplace",
+    "y ~ (1 | g / h / b)",
+    fit="agq",
+)
+case("agq without random effects", bg.MethodError, r"one grouping factor.* the model has none", "y ~ x", fit="agq")
+case(
+    "too many nodes for the dimension",
+    bg.MethodError,
+    r"50 nodes in 3 dimensions are 125000 evaluations for each of 24 rows; at most 27 nodes fit here.*prune=1e-6",
+    "y ~ (1 + x + w | g)",
+    fit="agq",
+    options={"nodes": 50},
+)
+case(
+    "too many nodes for nested effects",
+    bg.MethodError,
+    r"200 and 200 nodes in 1 outer and 1 inner dimensions are 40000.*at most nodes=141 \(at both levels\) fit here",
+    "y ~ (1 | g / h)",
+    fit="agq",
+    options={"nodes": 200},
+)
+case(
+    "agq of levels with a known covariance",
+    bg.MethodError,
+    r"a known covariance ties the levels together. Use method='laplace'",
+    covariance={"g": bg.Known(np.eye(6) + 0.1, levels=list("abcdef"))},
+    fit="agq",
+)
+case(
+    "a pair of nodes for one factor",
+    bg.MethodError,
+    r"\(outer, inner\) numbers of nodes are for two nested grouping factors; the model has one",
+    fit="agq",
+    options={"nodes": (3, 5)},
+)
+case("pruning everything", bg.MethodError, r"prune=1.0: the share", fit="agq", options={"prune": 1.0})
 case(
     "laplace of a quasi-family",
     bg.MethodError,
