@@ -33,12 +33,20 @@ def iterate(loop: Loop, tolerance: float, max_iterations: int) -> tuple[State, S
     state, previous = _start(loop), None
     for iteration in range(1, max_iterations + 1):
         previous, state = state, _turn(loop, state, iteration)
-        if state.stuck or state.settled or state.change <= tolerance or state.idle >= PATIENCE:
+        if state.stuck or state.lost or state.settled or state.change <= tolerance or state.idle >= PATIENCE:
             break
     assert state.fit is not None
     inner = state.fit.minimum
     if state.stuck:
         converged, message = False, "the linear predictor cannot move without leaving the range of the mean"
+    elif state.lost:
+        converged, message = (
+            False,
+            (
+                "the second-order terms outgrow the first-order ones and the variances run away: this expansion has no "
+                "solution here; take order=1, or 'laplace'"
+            ),
+        )
     elif state.settled or state.change <= tolerance or state.idle >= PATIENCE:
         rounding = "" if state.settled or state.change <= tolerance else " but for rounding errors"
         converged, message = inner.converged, f"the working response no longer changes{rounding}"
@@ -81,24 +89,25 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
     change = float(np.sqrt(np.mean(w * np.square(move)) / fit.solution.scale))
     # Rows without information (a separated response) do not show in the weighted change: look at them as well.
     change = max(change, 1e-4 * float(np.max(np.abs(move)) / (1.0 + np.max(np.abs(here.eta)))))
+    total = max(change, _other_change(loop, at, here, to, fit))
     step = state.step
     if iteration > 2:
         turned_back = float(state.move @ (w * move)) < 0.0 and change > 0.8 * state.change
-        step = max(0.5 * step, 0.05) if turned_back and not state.leapt else min(1.0, 1.2 * step)
+        grew = loop.order == 2 and total > 1.2 * state.change
+        step = max(0.5 * step, 0.05) if (turned_back or grew) and not state.leapt else min(1.0, 1.2 * step)
     path, ahead = _extrapolate(loop, state, fit, to, step)
     place = None if ahead is None or not _in_range(loop, ahead.eta) else ahead
     leapt = place is not None
     place = place or _inside(loop, here, to, step)
-    moved = replace(state, fit=fit, move=move, change=change, step=step, path=path, leapt=leapt)
+    moved = replace(state, fit=fit, move=move, change=total, step=step, path=path, leapt=leapt)
     moved = replace(moved, evaluations=state.evaluations + fit.minimum.evaluations)
     if place is None:
         return replace(moved, stuck=True)
     following = loop.expand(place)
-    change = max(change, _other_change(loop, at, here, to, fit))
-    settled, halved = not leapt and _same(at, following), change < 0.5 * state.least
+    settled, halved = not leapt and _same(at, following), total < 0.5 * state.least
     idle = 0 if halved or state.least > ROUNDING else state.idle + 1
-    moved = replace(moved, least=change if halved else state.least, idle=idle)
-    return replace(moved, place=place, at=following, change=change, settled=settled)
+    moved = replace(moved, least=total if halved else state.least, idle=idle)
+    return replace(moved, place=place, at=following, settled=settled)
 
 
 def _other_change(loop: Loop, at: Expansion, here: Place, to: Place, fit: LinearFit) -> float:

@@ -17,6 +17,9 @@ from bayesglmm.scores.acceleration import Path
 
 Floats = NDArray[np.float64]
 
+#: Second-order variance over the first-order one at which an expansion is given up.
+OUTGROWN = 20.0
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -122,3 +125,9 @@ class State:
     evaluations: int = 0
     settled: bool = False
     stuck: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the second-order variance ½κ²v² is far above the first-order one, v, in the rows on average."""
+        bend, spread = self.at.bend, self.place.spread
+        return bend is not None and spread is not None and float(np.mean(0.5 * bend**2 * spread)) > OUTGROWN
