@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.covariance import pedigree
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.families import get_family
 from bayesglmm.methods.registry import get_method
@@ -163,7 +164,7 @@ def build_model(path: Path, spec: Section, table: Any, *, priors: Any = None) ->
             _family(says["family"], spec.get("family_options", {})),
             link=says.get("link"),
             priors=_priors(spec) if priors is None else priors,
-            covariance=spec.get("covariance"),
+            covariance=_covariance(path.parent, spec.get("covariance", {})) or None,
             weights=says.get("weights"),
             offset=says.get("offset"),
             exposure=says.get("exposure"),
@@ -189,6 +190,23 @@ def _priors(spec: Section) -> Any:
             out[target] = Prior(given["dist"], **{k: v for k, v in given.items() if k != "dist"})
         except SpecError as error:
             raise SpecError(f"priors.{target}: {error}") from None
+    return out
+
+
+def _covariance(folder: Path, given: Section) -> dict[str, Any]:
+    """Forms by name; a pedigree's table is read as labels."""
+    out: dict[str, Any] = {}
+    for group, form in given.items():
+        if isinstance(form, str):
+            out[group] = form
+            continue
+        says = form["pedigree"]
+        names = {role: says[role] for role in ("id", "sire", "dam")}
+        try:
+            table = read_table(folder, {"file": says["file"], "labels": list(names.values())})
+        except SpecError as error:
+            raise SpecError(f"covariance.{group}.pedigree: {error}") from None
+        out[group] = pedigree(table, **names)
     return out
 
 
@@ -223,7 +241,7 @@ def list_models(folder: str | PathLike[str] = "models") -> list[ModelInfo]:
     Examples
     --------
     >>> [m.name for m in list_models("models")][:2]
-    ['budworm_cloglog', 'budworm_logit']
+    ['animal', 'bonds']
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -163,6 +163,19 @@ _FLAGS = one_of("default", "flat")
 QUANTITIES = ("loglik", "deviance", "aic", "dispersion", "coef", "se", "sd", "corr", "auxiliary", "auxiliary_se")
 _PER_QUANTITY = table(rest=positive, names=QUANTITIES, what="quantity")
 
+_PEDIGREE = table(
+    {"file": text, "id": text, "sire": text, "dam": text},
+    required=("file", "id", "sire", "dam"),
+    what="key",
+)
+_KNOWN = table({"pedigree": _PEDIGREE}, required=("pedigree",))
+
+
+def covariance(value: Any, place: str) -> Any:
+    """A form's name, or a pedigree in a table beside the model file."""
+    return _KNOWN(value, place) if isinstance(value, dict) else text(value, place)
+
+
 _NUMBERS = table(
     {
         "source": text,
@@ -241,7 +254,7 @@ SCHEMA: Check = table(
         ),
         "family_options": table(rest=option, what="option"),
         "priors": table(rest=_PRIOR, what="parameter"),
-        "covariance": table(rest=text, what="group"),
+        "covariance": table(rest=covariance, what="group"),
         "fit": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
         "about": table({"teaches": text, "source": text, "licence": text, "citation": text, "notes": text}),
         "numbers": table(rest=list_of(_NUMBERS), names=METHODS, what="method"),
