@@ -61,10 +61,13 @@ def parse_options(texts: Sequence[str], methods: Sequence[str]) -> dict[str, dic
 
 
 def parse_value(text: str) -> Any:
-    """A number, true, false or none; any other text as it is."""
+    """A number, whole numbers with commas between them, true, false or none; any other text as it is."""
     words: dict[str, Any] = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
+    parts = text.split(",")
+    if len(parts) > 1 and all(part.strip().isdecimal() for part in parts):
+        return tuple(int(part) for part in parts)
     for kind in (int, float):
         try:
             return kind(text)

@@ -204,6 +204,7 @@ def test_options_by_method():
     found = parse_options(["agq.nodes=25", "mcmc.sampler=nutpie", "agq.kernel=graph"], ["agq", "mcmc", "pql"])
     assert found == {"agq": {"nodes": 25, "kernel": "graph"}, "mcmc": {"sampler": "nutpie"}, "pql": {}}
     assert parse_options(["nodes=3"], ["agq"]) == {"agq": {"nodes": 3}}
+    assert parse_options(["nodes=15,9"], ["agq"]) == {"agq": {"nodes": (15, 9)}}
 
 
 @pytest.mark.parametrize("text", ["nodes", "nodes=3", ".nodes=3", "agq.=3", "=3"])
