@@ -87,11 +87,11 @@ def _linear(problem: Problem, result: Result, design: Design, level: str) -> tup
     from bayesglmm.latent.prediction import linear_predictor_variance
 
     for block, effects in zip(design.blocks, result.effects):
-        eta = eta + np.sum(block.z * _at_levels(effects, block), axis=1)
+        eta = eta + np.sum(block.z * at_levels(effects, block), axis=1)
     return eta, linear_predictor_variance(problem, result, design)
 
 
-def _at_levels(effects: Floats, block: RandomBlock) -> Floats:
+def at_levels(effects: Floats, block: RandomBlock) -> Floats:
     """Random effects of each row's level, shape (..., n, q); zero at a level that was not seen."""
     return np.where((block.codes >= 0)[:, None], effects[..., np.maximum(block.codes, 0), :], 0.0)
 
@@ -150,7 +150,7 @@ def _interval(problem: Problem, eta: Floats, se: Floats, kind: str, ci: float, i
     return pd.DataFrame({"estimate": eta, "se": se, "ci_low": ends[0], "ci_high": ends[1]}, index=index)
 
 
-def _expectation(problem: Problem, design: Design, level: str, eta: Floats, theta: Floats, psi: Floats) -> Floats:
+def expected_response(problem: Problem, design: Design, level: str, eta: Floats, theta: Floats, psi: Floats) -> Floats:
     """E(y) of every row, averaged over new random effects for ``"marginal"``."""
     if level != "marginal":
         return response_mean(problem, eta, psi, design)
@@ -175,12 +175,12 @@ def _expected(problem: Problem, result: Result, design: Design, level: str, ci: 
         out = []
         for move in 1e-5 * np.eye(size):
             moves = [(s * move if k == 1 else 0.0, s * move if k == 2 else 0.0) for s in (1.0, -1.0)]
-            up, down = (_expectation(problem, design, level, eta, theta + t, psi + p) for t, p in moves)
+            up, down = (expected_response(problem, design, level, eta, theta + t, psi + p) for t, p in moves)
             out.append((up - down) / 2e-5)
         return out
 
-    mean = _expectation(problem, design, level, eta, theta, psi)
-    up, down = (_expectation(problem, design, level, eta + h, theta, psi) for h in (1e-5, -1e-5))
+    mean = expected_response(problem, design, level, eta, theta, psi)
+    up, down = (expected_response(problem, design, level, eta + h, theta, psi) for h in (1e-5, -1e-5))
     in_eta = (up - down) / 2e-5
     G = np.column_stack([design.X * in_eta[:, None], *slope(1, len(theta)), *slope(2, len(psi))])
     cov = np.zeros((G.shape[1],) * 2) if result.cov_joint is None else np.nan_to_num(result.cov_joint)
@@ -205,7 +205,7 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
         return _over_effects(problem, design, eta, theta, lambda e: category_probabilities(problem.link, e, gaps))
 
     if result.draws is not None and not result.draws.independent:
-        eta = _eta_draws(problem, result.draws, design, level, np.random.default_rng(0))
+        eta = eta_draws(problem, result.draws, design, level, np.random.default_rng(0))
         psi, theta = (x.reshape(len(eta), -1) for x in (result.draws.psi, result.draws.theta))
         p = np.mean([at(*point) for point in zip(eta, psi, theta)], axis=0)
     else:
@@ -214,7 +214,7 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
     return pd.DataFrame(p, index=design.index, columns=list(problem.response.levels))
 
 
-def _eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: np.random.Generator) -> Floats:
+def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: np.random.Generator) -> Floats:
     """Linear predictors, shape (draws, n); an unseen level gets an effect of its own from the model."""
     count = draws.beta.shape[0] * draws.beta.shape[1]
     eta = draws.beta.reshape(count, -1) @ design.X.T + design.offset
@@ -223,7 +223,7 @@ def _eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: 
     theta = draws.theta.reshape(count, -1)
     for k, (block, where) in enumerate(zip(design.blocks, theta_slices(problem))):
         effects = draws.effects[k].reshape(count, *draws.effects[k].shape[2:])
-        eta = eta + np.sum(block.z * _at_levels(effects, block), axis=2)
+        eta = eta + np.sum(block.z * at_levels(effects, block), axis=2)
         new = np.flatnonzero(block.codes < 0)
         if len(new):
             spread = np.stack([problem.covariance[k].factor(t[where]) for t in theta])
@@ -233,12 +233,12 @@ def _eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: 
 
 
 def _from_draws(problem: Problem, draws: Draws, design: Design, kind: str, level: str, ci: float) -> pd.DataFrame:
-    eta = _eta_draws(problem, draws, design, level, np.random.default_rng(0))
+    eta = eta_draws(problem, draws, design, level, np.random.default_rng(0))
     expectation = problem.family.expectation
     if kind == "mean" and expectation is not None:
         psi, theta = (x.reshape(len(eta), -1) for x in (draws.psi, draws.theta))
         points = zip(eta, theta, psi)
-        values = np.stack([_expectation(problem, design, level, e, t, p) for e, t, p in points])
+        values = np.stack([expected_response(problem, design, level, e, t, p) for e, t, p in points])
     elif level == "marginal" and design.blocks:
         theta = draws.theta.reshape(len(eta), -1)
         means = np.stack([averaged_mean(problem, e, random_spread(problem, design, t))[0] for e, t in zip(eta, theta)])
@@ -287,7 +287,7 @@ def draw_responses(
     sample = parameter_draws(problem, result, draws, rng)
     if level == "marginal":
         design = replace(design, blocks=tuple(replace(b, codes=np.full_like(b.codes, -1)) for b in design.blocks))
-    eta = _eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
+    eta = eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
     if trials is None and problem.response.trials is not None:
         trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
     psi = psi_of_draws(problem, sample.psi.reshape(draws, -1), design)

@@ -34,6 +34,7 @@ ORDER = [
     ["marginals"],
     ["inference"],
     ["diagnose", "predict", "plots"],
+    ["effects"],
     ["summary"],
     ["fit"],
     ["definition"],

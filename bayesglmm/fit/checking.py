@@ -44,6 +44,70 @@ class Checking(Found):
 
         return predict(self.model.problem, self.result, newdata, kind=kind, level=level, ci=ci, **options)
 
+    def average_effects(
+        self,
+        variables: Any = None,
+        newdata: Any = None,
+        *,
+        compare: Any = None,
+        by: str | None = None,
+        level: str = "marginal",
+        ci: float = 0.95,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Average effects of predictors on the mean response, all else as it is in the rows.
+
+        Parameters
+        ----------
+        variables : str or list of str, optional
+            Columns of the fixed part; all of them when left out.
+        newdata : table, optional
+            The rows to average over; the training rows when left out.
+        compare : mapping, optional
+            Column → a step (for a number: from the value as it is to so much more) or a pair ``(from, to)``. Otherwise
+            a number's effect is its average slope, and a factor's levels are compared with the first.
+        by : str, optional
+            A column, to average within each of its levels.
+        level : {"marginal", "population", "conditional"}
+            Means averaged over new random effects, at zero random effects, or with each row's own.
+        ci : float
+            Coverage of the intervals.
+        **options
+            ``offset=``, ``exposure=`` of new rows, where the model was built with arrays.
+
+        Returns
+        -------
+        DataFrame
+            ``variable, effect, estimate, se, ci_low, ci_high``, and the `by` column.
+
+        Raises
+        ------
+        MethodError, DataError
+            A column that the fixed part does not use, an unknown level, rows that lack a column.
+
+        Notes
+        -----
+        See :mod:`bayesglmm.effects` for what is computed and its sources.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "f": list("aaabbb")})
+        >>> fit = bg.Model("y ~ f", data, family="poisson").fit("irls")
+        >>> fit.average_effects()[["variable", "effect", "estimate"]].round(4).values.tolist()
+        [['f', 'b - a', 4.3333]]
+        """
+        from bayesglmm.effects import average_effects
+
+        given = self.model.definition
+        if newdata is None:
+            arrays = {k: getattr(given, k) for k in ("offset", "exposure") if np.ndim(getattr(given, k))}
+            options = {**arrays, **options}
+        data = self.model.data if newdata is None else newdata
+        return average_effects(
+            self.model.problem, self.result, data, variables, compare=compare, by=by, level=level, ci=ci, **options
+        )
+
     def residuals(self, kind: str = "deviance", **options: Any) -> np.ndarray:
         """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"`` or ``"quantile"``."""
         return residuals.residuals(self.model.problem, self.result, kind, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,6 +52,34 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     own = design is problem.design and problem.errors is None
     quad = factor.row_quad if own else _row_quad(factor, lambdas, design)
     return np.einsum("ij,jk,ik->i", x, result.cov_beta, x) + quad + unseen
+
+
+def combination_variance(problem: Problem, result: Result, parts: Sequence[tuple[Design, Floats]]) -> float:
+    """Variance of Σ d_i η_i over the rows of several designs, with the random effects of their levels.
+
+    Parameters
+    ----------
+    problem, result
+        The fitted model.
+    parts : sequence of (Design, ndarray)
+        Rows, all at levels that were seen, and their multipliers d, shape (n_rows,).
+
+    Returns
+    -------
+    float
+        x̃'V x̃ + a'H⁻¹a with x = Σ d_i x_i, a = Σ d_i a_i and x̃ = x − K'a, as in :func:`linear_predictor_variance`.
+    """
+    lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
+    factor, K = _factor_and_slope(problem, result, lambdas)
+    x, a = np.zeros(len(result.beta)), np.zeros(factor.plan.structure.m)
+    for design, d in parts:
+        x += design.X.T @ d
+        for layout, block, L in zip(factor.plan.structure.layouts, design.blocks, lambdas):
+            loading = d[:, None] * (block.z @ L)
+            for c in range(layout.size):
+                np.add.at(a, layout.start + block.codes * layout.size + c, loading[:, c])
+    x -= K.T @ a
+    return float(x @ result.cov_beta @ x + a @ factor.solve(a[:, None])[:, 0])
 
 
 def _factor_and_slope(problem: Problem, result: Result, lambdas: list[Floats]) -> tuple[Factor, Floats]:
