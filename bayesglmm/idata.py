@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
+from bayesglmm.joint import linear_predictor
 from bayesglmm.parameters import posterior_variables
+from bayesglmm.priors import flat_priors, log_prior_by_name
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
@@ -36,19 +39,35 @@ def coords_dims(problem: Problem) -> tuple[dict[str, Any], dict[str, list[str]]]
     return coords, dims
 
 
+#: Numbers (draws × rows) of one portion of the log-likelihood.
+PORTION = 2_000_000
+
+
 def log_likelihood(problem: Problem, draws: Draws) -> Floats:
-    """Conditional log-likelihood of every row at every draw, shape (chains, draws, n)."""
+    """Conditional log-likelihood of every row at every draw, shape (chains, draws, n).
+
+    Linear predictors are made for many draws at once, and so are densities without auxiliaries.
+    """
     kernel = problem.kernel()
-    design = problem.design
-    chains, count = draws.beta.shape[:2]
-    out = np.empty((chains, count, design.nobs))
-    for c in range(chains):
-        for d in range(count):
-            eta = design.X @ draws.beta[c, d] + design.offset
-            for block, effects in zip(design.blocks, draws.effects):
-                eta = eta + np.sum(block.z * effects[c, d][block.codes], axis=1)
-            out[c, d] = kernel.derivatives(eta, draws.psi[c, d]).value
-    return out
+    shape, n = draws.beta.shape[:2], problem.design.nobs
+    count = shape[0] * shape[1]
+    beta, psi, *effects = (a.reshape(count, *a.shape[2:]) for a in (draws.beta, draws.psi, *draws.effects))
+    out = np.empty((count, n))
+    step = max(PORTION // max(n, 1), 1)
+    for first in range(0, count, step):
+        some = slice(first, first + step)
+        eta = linear_predictor(problem, beta[some], [b[some] for b in effects])
+        if kernel.n_aux:
+            out[some] = [kernel.derivatives(own, at).value for own, at in zip(eta, psi[some])]
+        else:
+            out[some] = kernel.derivatives(eta, np.empty(0)).value
+    return out.reshape(*shape, n)
+
+
+def log_prior(problem: Problem, variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Log prior density of every parameter at every draw; see :func:`bayesglmm.priors.log_prior_by_name`."""
+    priors = problem.priors or flat_priors(problem.design, problem.family, problem.covariance)
+    return log_prior_by_name(priors, problem.design.blocks, problem.covariance, variables)
 
 
 def to_datatree(problem: Problem, result: Result) -> Any:
@@ -62,8 +81,9 @@ def to_datatree(problem: Problem, result: Result) -> Any:
     Returns
     -------
     xarray.DataTree
-        ``posterior``, ``log_likelihood`` and ``sample_stats`` for methods with draws; ``observed_data`` and ``fit``
-        (the point estimates) for every method.
+        ``posterior``, ``log_likelihood`` (of the rows given the random effects), ``log_prior`` (of the parameters on
+        their natural scale) and ``sample_stats`` for methods with draws; ``observed_data`` and ``fit`` (the point
+        estimates) for every method.
     """
     import xarray as xr
 
@@ -80,9 +100,14 @@ def to_datatree(problem: Problem, result: Result) -> Any:
     if result.draws is not None:
         sampled["posterior"] = posterior_variables(problem, result.draws)
         sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
+        sampled["log_prior"] = log_prior(problem, sampled["posterior"])
         if result.draws.stats:
             sampled["sample_stats"] = dict(result.draws.stats)
-    datasets = {name: _dataset(group, ["chain", "draw"], coords, dims) for name, group in sampled.items()}
+    # The density of a correlation matrix is one number, whatever the dimensions of the matrix.
+    own = {"log_prior": {k: v for k, v in dims.items() if not k.endswith(".corr")}}
+    datasets = {
+        name: _dataset(group, ["chain", "draw"], coords, own.get(name, dims)) for name, group in sampled.items()
+    }
     datasets |= {name: _dataset(group, [], coords, dims) for name, group in fixed.items()}
     tree = xr.DataTree.from_dict(datasets)
     tree.attrs |= {"method": result.method, "estimand": result.estimand, "inference_library": "bayesglmm"}

@@ -273,3 +273,30 @@ class Questions(Found):
         from bayesglmm.inference.beta_posterior import beta_posterior
 
         return beta_posterior(self.model.problem, self.result, sigma=sigma, level=level)
+
+    def sensitivity(self, threshold: float = 0.05) -> pd.DataFrame:
+        """Prior and likelihood sensitivity of every parameter by power-scaling, for any fit with a posterior.
+
+        Parameters
+        ----------
+        threshold : float
+            Sensitivity from which on it counts.
+
+        Returns
+        -------
+        DataFrame
+            One row per parameter: ``prior``, ``likelihood`` and ``diagnosis``; see
+            :func:`bayesglmm.inference.sensitivity.sensitivity`.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> priors = {"x": bg.Prior("Normal", mu=3, sigma=0.1)}
+        >>> fit = bg.Model("y ~ x", data, family="poisson", priors=priors).fit("laplace", seed=1)
+        >>> fit.sensitivity()["diagnosis"]["x"]
+        'potential prior-data conflict'
+        """
+        from bayesglmm.inference.sensitivity import sensitivity
+
+        return sensitivity(self.model.problem, self.result, threshold)

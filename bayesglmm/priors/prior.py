@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -115,7 +115,8 @@ class Prior:
         """
         x = np.asarray(x, dtype=float)
         flat = x.reshape(-1)
-        value, slope = batch_density((self,) * flat.size, flat) if flat.size else (flat, flat)
+        one = batches((self,))[0]
+        value, slope = evaluate((replace(one, index=np.arange(flat.size)),), flat)
         return value.reshape(x.shape), slope.reshape(x.shape)
 
 

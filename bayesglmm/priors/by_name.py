@@ -1,0 +1,82 @@
+"""Log prior densities of draws, parameter by parameter: what power-scaling of the prior needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm import names
+from bayesglmm.priors.prior import Prior
+from bayesglmm.priors.prior_set import PriorSet, lkj_constant
+
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance
+    from bayesglmm.design.types import RandomBlock
+
+Floats = NDArray[np.float64]
+
+
+def log_prior_by_name(
+    priors: PriorSet,
+    blocks: Sequence[RandomBlock],
+    covariance: Sequence[BlockCovariance],
+    values: Mapping[str, Any],
+) -> dict[str, Floats]:
+    """Log prior density of every parameter on its natural scale, at any number of draws.
+
+    Parameters
+    ----------
+    priors : PriorSet
+        One prior per parameter.
+    blocks, covariance : sequences
+        The model's grouping factors.
+    values : mapping
+        Draws of the variables of a posterior (see :mod:`bayesglmm.names`), each shape (..., its own).
+
+    Returns
+    -------
+    dict
+        ``beta``, shape (..., p); ``<group>.sd``, shape (..., q), with the density of an sd that several columns share
+        at the first of them and zeros at the others; ``<group>.corr``, shape (...), the density of the whole matrix;
+        every auxiliary, shape (...). Their sum is the log prior density of the parameters, random effects aside.
+    """
+    out: dict[str, Floats] = {}
+    if priors.coefficients:
+        out[names.COEFFICIENTS] = _columns(priors.coefficients, values[names.COEFFICIENTS])
+    for block, cov, terms in zip(blocks, covariance, priors.blocks):
+        sd = np.asarray(values[names.sd_variable(block.group)], dtype=float)
+        density = np.zeros(sd.shape)
+        for term, prior in zip(block.terms, terms):
+            first = slice(term.start, term.start + len(prior.scales))
+            density[..., first] = _columns(prior.scales, sd[..., first])
+        out[names.sd_variable(block.group)] = density
+        if not names.has_correlation(cov):
+            continue
+        corr = np.asarray(values[names.corr_variable(block.group)], dtype=float)
+        out[names.corr_variable(block.group)] = _correlations(block, terms, corr)
+    for name, own in zip(priors.auxiliary_names, priors.auxiliaries):
+        out[name] = own.log_density(values[name])[0]
+    return out
+
+
+def _columns(priors: Sequence[Prior], x: Any) -> Floats:
+    """One prior per entry of the last axis."""
+    x = np.asarray(x, dtype=float)
+    return np.stack([prior.log_density(x[..., j])[0] for j, prior in enumerate(priors)], axis=-1)
+
+
+def _correlations(block: RandomBlock, terms: Sequence[Any], corr: Floats) -> Floats:
+    total = np.zeros(corr.shape[:-2])
+    for term, prior in zip(block.terms, terms):
+        if prior.correlation is None:
+            continue
+        own = corr[..., term.start : term.stop, term.start : term.stop]
+        if prior.is_cholesky:
+            eta = prior.correlation.params[0][1]
+            total += lkj_constant(eta, own.shape[-1]) + (eta - 1.0) * np.linalg.slogdet(own)[1]
+        else:
+            total += prior.correlation.log_density(own[..., 1, 0])[0]
+    return total
