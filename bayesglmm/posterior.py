@@ -33,7 +33,7 @@ def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random
     seed = int(rng.integers(2**63))
     if result.draws is not None:
         return _thinned(result.draws, count, rng)
-    return _maker(result.method)(problem, result, count, seed)
+    return _taken(_maker(result.method)(problem, result, count, seed), np.arange(count))
 
 
 def _maker(method: str) -> Callable[[Problem, Result, int, int | None], Draws]:
@@ -48,12 +48,15 @@ def _maker(method: str) -> Callable[[Problem, Result, int, int | None], Draws]:
 
 
 def _thinned(draws: Draws, count: int, rng: np.random.Generator) -> Draws:
-    chains, length = draws.beta.shape[:2]
-    total = chains * length
-    chosen = rng.choice(total, size=count, replace=count > total)
+    total = draws.beta.shape[0] * draws.beta.shape[1]
+    return _taken(draws, rng.choice(total, size=count, replace=count > total))
+
+
+def _taken(draws: Draws, chosen: NDArray[np.int64]) -> Draws:
+    """Some of the draws, in one chain."""
 
     def take(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x.reshape(total, *x.shape[2:])[chosen][None]
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])[chosen][None]
 
     return Draws(
         take(draws.beta), take(draws.theta), take(draws.psi), tuple(map(take, draws.effects)), draws.independent

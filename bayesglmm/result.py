@@ -99,7 +99,8 @@ class Draws:
     effects : tuple of ndarray, shape (chains, draws, levels, q)
         Random effects b, one array per block.
     independent : bool
-        True for direct draws (chain statistics have no meaning), False for MCMC.
+        True for direct draws from an approximation that the result's estimates and covariances describe: tables are
+        made from those. False where the draws are the posterior (MCMC, or weighted ones): tables are made from them.
     stats : mapping of str to ndarray
         Sampler or weighting statistics, shape (chains, draws).
     """

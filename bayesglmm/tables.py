@@ -19,9 +19,10 @@ Floats = NDArray[np.float64]
 
 def is_posterior(problem: Problem, result: Result) -> bool:
     """Whether the result describes a posterior (then tables show no p-values)."""
-    from bayesglmm.methods.registry import METHODS
+    from bayesglmm.methods.registry import get_method
 
-    return METHODS[result.method].uses_priors and (problem.priors is not None or result.method == "mcmc")
+    sampled = result.draws is not None and not result.draws.independent
+    return sampled or (get_method(result.method).uses_priors and problem.priors is not None)
 
 
 def fixed_table(problem: Problem, result: Result, level: float = 0.95) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What a fit is to its user: labels on a result, and one call for each thing one does with it.
 
-The calls stand in files by what they are for: ``found`` (what was found), ``questions`` (inference on the parameters)
-and ``checking`` (predictions, residuals, pictures).
+The calls stand in files by what they are for: ``found`` (what was found), ``questions`` (inference on the parameters),
+``checking`` (predictions, residuals, pictures) and ``posterior`` (how good an approximate posterior is).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayesglmm.fit.checking import Checking
+from bayesglmm.fit.posterior import Posterior
 from bayesglmm.fit.questions import Questions
 from bayesglmm.summary import summary_html, summary_text
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result
 
 
-class Fit(Questions, Checking):
+class Fit(Questions, Checking, Posterior):
     """A fitted model, the same kind of object whatever the method.
 
     Parameters

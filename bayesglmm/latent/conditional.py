@@ -57,7 +57,8 @@ class Solved:
     u : ndarray, shape (draws, m)
         The kept draw of the standardised random effects.
     unit_ratios : ndarray, shape (draws, units), or None
-        r_j of the first candidate; None when that is too many numbers.
+        r_j of the first candidate less Laplace's log integral: zero where the unit is Gaussian. None when that is too
+        many numbers.
     """
 
     log_prior: Floats
@@ -166,18 +167,19 @@ class _Solver:
     ) -> None:
         """Write what was found at some rows."""
         out, k = self.out, len(rows)
-        out.laplace[rows] = copies.laplace(mode).sum(axis=1)[:k]
-        ratio = _Ratio(copies, mode, copies.fixed(points), copies.psi(points))
+        laplace = copies.laplace(mode)
+        out.laplace[rows] = laplace.sum(axis=1)[:k]
+        ratio = Ratio(copies, mode, copies.fixed(points), copies.psi(points))
         if out.quadrature is not None:
             out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
         out.single[rows] = ratios[0].sum(axis=1)[:k]
         if out.unit_ratios is not None:
-            out.unit_ratios[rows] = ratios[0][:k]
-        out.averaged[rows] = _log_mean(ratios).sum(axis=1)[:k]
+            out.unit_ratios[rows] = (ratios[0] - laplace)[:k]
+        out.averaged[rows] = log_mean(ratios).sum(axis=1)[:k]
         half = max(len(z) // 2, 1) * (len(ratios) // len(z))
-        out.halves[0, rows] = _log_mean(ratios[:half]).sum(axis=1)[:k]
-        out.halves[1, rows] = _log_mean(ratios[-half:]).sum(axis=1)[:k]
+        out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)[:k]
+        out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)[:k]
         weights = np.exp(ratios - ratios.max(axis=0))
         total = weights.sum(axis=0)
         chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
@@ -186,13 +188,13 @@ class _Solver:
         out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
 
 
-def _log_mean(ratios: Floats) -> Floats:
+def log_mean(ratios: Floats) -> Floats:
     """Log of the mean of exp over the first axis."""
     top = ratios.max(axis=0)
     return top + np.log(np.exp(ratios - top).mean(axis=0))
 
 
-class _Ratio:
+class Ratio:
     """r_j(û + Cz) of every unit as a function of z, for copies with modes."""
 
     def __init__(self, copies: Copies, mode: Mode, fixed: Floats, psi: Floats) -> None:
@@ -227,13 +229,9 @@ class _Ratio:
         """Log integral of every unit by adaptive Gauss-Hermite quadrature, for a single factor: log Σ_k w_k exp r_j."""
         (layout,) = self.copies.structure.layouts
         product = grid(nodes, layout.size)
-        ratios = np.empty((len(product.nodes), *self.copies_shape))
+        count = self.copies.count
+        ratios = np.empty((len(product.nodes), count, self.copies.units.count // count))
         for k, node in enumerate(product.nodes):
             z = np.tile(node, layout.levels)
             ratios[k] = self.at(z, self.factor.half_solve(z))[0] + product.log_weights[k]
-        return _log_mean(ratios) + np.log(len(ratios))
-
-    @property
-    def copies_shape(self) -> tuple[int, int]:
-        """(copies, units)."""
-        return self.copies.count, self.copies.units.count // self.copies.count
+        return log_mean(ratios) + np.log(len(ratios))

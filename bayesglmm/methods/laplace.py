@@ -9,7 +9,9 @@ from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
-def run(problem: Problem, *, kernel: str = "auto", draws: int = 1000, seed: int | None = None) -> Result:
+def run(
+    problem: Problem, *, kernel: str = "auto", draws: int = 1000, seed: int | None = None, check: bool = False
+) -> Result:
     """Maximise the Laplace marginal likelihood (flat priors) or posterior.
 
     Parameters
@@ -22,6 +24,14 @@ def run(problem: Problem, *, kernel: str = "auto", draws: int = 1000, seed: int 
         How many joint draws ``fit.idata`` holds; they are made when it is first asked for.
     seed : int, optional
         Of those draws.
+    check : bool
+        Weight the draws towards the exact posterior and say in ``fit.status`` what they are worth (Pareto k-hat, and a
+        verdict in words); see :meth:`bayesglmm.Fit.check`.
     """
     result = fit_marginal(problem, nodes=1, kernel=kernel)
-    return replace(result, options={"kernel": kernel, "draws": draws, "seed": seed})
+    result = replace(result, options={"kernel": kernel, "draws": draws, "seed": seed})
+    if not check:
+        return result
+    from bayesglmm.methods.weighted import checked
+
+    return checked(problem, result, draws=draws, seed=seed)

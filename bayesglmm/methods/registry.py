@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -83,6 +83,18 @@ METHODS: dict[str, Method] = {
 }
 
 
+#: Fits refined, named after where they start: fitted like any method, but not among those that models list.
+REFINED: dict[str, Method] = {
+    f"{base}+psis": replace(
+        METHODS[base],
+        name=f"{base}+psis",
+        objective=f"{METHODS[base].objective}, draws weighted by Pareto-smoothed importance sampling",
+        module=f"bayesglmm.methods.{base}_psis",
+    )
+    for base in ("laplace", "agq")
+}
+
+
 def get_method(name: str) -> Method:
     """Look a method up by its name.
 
@@ -91,6 +103,8 @@ def get_method(name: str) -> Method:
     MethodError
         An unknown name.
     """
+    if isinstance(name, str) and name in REFINED:
+        return REFINED[name]
     if not isinstance(name, str) or name not in METHODS:
         near = difflib.get_close_matches(str(name), METHODS, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

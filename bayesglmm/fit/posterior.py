@@ -1,0 +1,77 @@
+"""What one asks of an approximate fit as a posterior: how good it is, and the next step up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bayesglmm.fit.found import Found
+
+if TYPE_CHECKING:
+    from bayesglmm.diagnose.trust import Trust
+    from bayesglmm.fit import Fit
+
+
+class Posterior(Found):
+    """Trust and refinement; a base of :class:`~bayesglmm.Fit`."""
+
+    def check(self, draws: int = 1000, seed: int | None = None) -> Trust:
+        """Say how far a fit by ``laplace`` or ``agq`` can be trusted, by importance weights of its own draws.
+
+        Parameters
+        ----------
+        draws : int
+            Draws the verdict is for; four times as many are weighted.
+        seed : int, optional
+            Of the draws.
+
+        Returns
+        -------
+        Trust
+            Prints as a report: verdict, Pareto k-hat, effective size, the fit's own tables against the weighted draws,
+            Laplace's error by cluster.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> counts = [2, 3, 1, 5, 8, 6, 1, 0, 4, 3, 2, 2, 6, 9, 3, 1]
+        >>> data = pd.DataFrame({"y": counts, "g": list("aabbccddeeffgghh")})
+        >>> trust = bg.Model("y ~ 1 + (1 | g)", data, family="poisson").fit("laplace").check(seed=1)
+        >>> trust.verdict
+        'good as MCMC'
+        >>> bool(abs(trust.loglik["second_order"] - trust.loglik["exact"]) < 0.01)
+        True
+        """
+        from bayesglmm.diagnose.trust import check_fit
+
+        return check_fit(self.model.problem, self.result, draws=draws, seed=seed)
+
+    def refine(self, to: str | None = None, **options: Any) -> Fit:
+        """Take the next step up: weighted draws, then NUTS on the marginal posterior, then NUTS on the full graph.
+
+        Parameters
+        ----------
+        to : {"psis", "marginal", "full"}, optional
+            The step to take; the one above this fit when left out. ``"psis"`` weights draws around the mode of a fit by
+            ``laplace`` or ``agq`` towards the exact posterior; ``"marginal"`` samples the parameters with the random
+            effects integrated out; ``"full"`` is method ``mcmc``.
+        **options
+            ``draws=, seed=, proposals=`` for ``"psis"``; those of ``mcmc`` for the others.
+
+        Returns
+        -------
+        Fit
+            Of method ``"laplace+psis"``, ``"agq+psis"`` or ``"mcmc"``, with the same names.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> counts = [2, 3, 1, 5, 8, 6, 1, 0, 4, 3, 2, 2, 6, 9, 3, 1]
+        >>> data = pd.DataFrame({"y": counts, "g": list("aabbccddeeffgghh")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data, family="poisson").fit("laplace")
+        >>> fit.refine(seed=1)
+        <Fit of 'y ~ 1 + (1 | g)' by laplace+psis>
+        """
+        from bayesglmm.diagnose.refine import refine
+        from bayesglmm.fit import Fit
+
+        return Fit(self.model, refine(self.model.problem, self.result, to, **options))

@@ -1,0 +1,38 @@
+"""``agq+psis``: draws around the mode by quadrature, weighted towards the exact posterior."""
+
+from __future__ import annotations
+
+from bayesglmm.methods import agq
+from bayesglmm.methods.weighted import refined
+from bayesglmm.problem import Problem
+from bayesglmm.result import Result
+
+
+def run(
+    problem: Problem,
+    *,
+    nodes: int | tuple[int, int] | None = None,
+    kernel: str = "auto",
+    prune: float = 0.0,
+    draws: int = 1000,
+    seed: int | None = None,
+    proposals: int | None = None,
+) -> Result:
+    """Fit, then weight draws: the same as ``model.fit("agq").refine()``.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    nodes, kernel, prune
+        As by the method alone.
+    draws : int
+        Draws of the posterior, after resampling.
+    seed : int, optional
+        Of the draws.
+    proposals : int, optional
+        Draws that are weighted: four for each that is kept when left out, two in models of many rows.
+    """
+    return refined(
+        problem, agq.run(problem, nodes=nodes, kernel=kernel, prune=prune), draws=draws, seed=seed, proposals=proposals
+    )

@@ -1,0 +1,184 @@
+"""A Laplace or quadrature fit, its draws weighted towards the exact posterior: what they are worth, and as a fit.
+
+``model.fit("laplace+psis")`` and ``fit.refine()`` come here. The verdict goes by the Pareto k-hat of the weights
+(Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72)) and their effective number:
+
+============================  =======================  =====================================================
+words                         when                     why
+============================  =======================  =====================================================
+good as MCMC                  k < 0.5, 400 effective   the weights have a finite variance: means, sds and
+                                                       quantiles are within Monte-Carlo error
+fine for means, not tails     k < 0.7, 100 effective   smoothed weights still give means; tails rest on few draws
+use AGQ                       otherwise                after Laplace, where quadrature applies: its mode is better
+use MCMC                      otherwise                nothing cheaper is left
+============================  =======================  =====================================================
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayesglmm.errors import MethodError
+from bayesglmm.methods.mcmc import summarise
+from bayesglmm.methods.registry import METHODS, objection
+from bayesglmm.result import Result, Status
+
+if TYPE_CHECKING:
+    from bayesglmm.latent.importance import Weighted
+    from bayesglmm.problem import Problem
+
+#: Pareto k-hat below which the weights have a finite variance, and below which smoothed ones can be used.
+GOOD_K, USABLE_K = 0.5, 0.7
+#: Effective draws that go with them.
+GOOD_ESS, USABLE_ESS = 400.0, 100.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What weighted draws are good for.
+
+    Parameters
+    ----------
+    words : {"good as MCMC", "fine for means, not tails", "use AGQ", "use MCMC"}
+        The verdict.
+    sentence : str
+        The same with its reasons.
+    """
+
+    words: str
+    sentence: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether the weighted draws may be used at all."""
+        return not self.words.startswith("use")
+
+
+def verdict(problem: Problem, method: str, weighted: Weighted) -> Verdict:
+    """Judge weighted draws.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    method : {"laplace", "agq"}
+        Where they were drawn.
+    weighted : Weighted
+        The draws.
+    """
+    k, ess = weighted.weights.pareto_k, weighted.weights.ess
+    numbers = f"Pareto k-hat {k:.2f}, {ess:.0f} effective draws of {len(weighted.x)}"
+    if k < GOOD_K and ess >= GOOD_ESS:
+        return Verdict("good as MCMC", f"Weighted draws are as good as MCMC: {numbers}.")
+    if k < USABLE_K and ess >= USABLE_ESS:
+        return Verdict("fine for means, not tails", f"Weighted draws are fine for means, not for tails: {numbers}.")
+    # A fit whose own mode is off can be far from where the weights want it; quadrature moves the mode.
+    words = "use AGQ" if method == "laplace" and objection(METHODS["agq"], problem) is None else "use MCMC"
+    name = {"use AGQ": "'agq'", "use MCMC": "'mcmc'"}[words]
+    return Verdict(words, f"Weights cannot make up for the approximation: {numbers}. Use method={name}.")
+
+
+def weigh_fit(
+    problem: Problem, result: Result, *, draws: int = 1000, seed: int | None = None, proposals: int | None = None
+) -> Weighted:
+    """Draw around a fit's mode, and weight the draws; see :func:`bayesglmm.latent.importance.weigh`.
+
+    Raises
+    ------
+    MethodError
+        A fit by another method, or one that did not converge.
+    """
+    from bayesglmm.latent.importance import weigh
+
+    if result.method not in ("laplace", "agq"):
+        raise MethodError(
+            f"draws are weighted around the mode of a fit by 'laplace' or 'agq'; this one is by {result.method!r}."
+        )
+    if not result.status.converged:
+        raise MethodError(f"this {result.method} fit did not converge ({result.status.message}): it has no mode.")
+    for name, value in (("draws", draws), ("proposals", proposals or draws)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 10:
+            raise MethodError(f"{name}={value!r}; a whole number of at least 10 is expected.")
+    return weigh(problem, result, draws=int(draws), seed=seed, proposals=proposals)
+
+
+def checked(problem: Problem, result: Result, *, draws: int = 1000, seed: int | None = None) -> Result:
+    """Return the fit with the Pareto k-hat and the verdict on its weighted draws in its status.
+
+    Parameters
+    ----------
+    problem, result
+        The model, and its fit by ``"laplace"`` or ``"agq"``; one that did not converge is returned as it is.
+    draws, seed
+        As of the fit.
+    """
+    if not result.status.converged:
+        return result
+    weighted = weigh_fit(problem, result, draws=max(draws, 1000), seed=seed)
+    said = verdict(problem, result.method, weighted)
+    notes = (*result.status.notes, said.sentence)
+    return replace(result, status=replace(result.status, pareto_k=weighted.weights.pareto_k, notes=notes))
+
+
+def refined(
+    problem: Problem, base: Result, *, draws: int = 1000, seed: int | None = None, proposals: int | None = None
+) -> Result:
+    """The posterior by weighted draws around a fit's mode.
+
+    Parameters
+    ----------
+    problem, base
+        The model, and its fit by ``"laplace"`` or ``"agq"``.
+    draws : int
+        Draws of the result, taken from the weighted ones by systematic resampling: none twice while its weight is at
+        most 1 / draws.
+    seed : int, optional
+        Of the generator; one is drawn and kept in ``options`` when left out.
+    proposals : int, optional
+        Draws that are weighted; see :func:`bayesglmm.latent.importance.weigh`.
+
+    Returns
+    -------
+    Result
+        Of method ``"laplace+psis"`` or ``"agq+psis"``; ``draws.stats`` has ``log_p`` and ``log_q`` of the parameters
+        and the normalised ``log_weight`` each draw had before resampling.
+    """
+    from bayesglmm.latent.draws import as_chains, pack_draws
+    from bayesglmm.latent.importance import resample
+
+    begin = time.perf_counter()
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    weighted = weigh_fit(problem, base, draws=draws, seed=seed, proposals=proposals)
+    said = verdict(problem, base.method, weighted)
+    taken = resample(weighted.weights, draws, np.random.default_rng((seed, 1)))
+    logs = {"log_p": weighted.log_p, "log_q": weighted.log_q, "log_weight": weighted.weights.log_weights}
+    packed = pack_draws(
+        weighted.target, weighted.x[taken], weighted.solved.u[taken], {k: v[taken] for k, v in logs.items()}
+    )
+    status = Status(
+        converged=said.usable,
+        message=said.sentence,
+        iterations=base.status.iterations,
+        evaluations=base.status.evaluations + len(weighted.x),
+        boundary=base.status.boundary,
+        notes=(*base.status.notes, *_flat_note(problem)),
+        seconds=base.status.seconds + time.perf_counter() - begin,
+        pareto_k=weighted.weights.pareto_k,
+        ess=weighted.weights.ess,
+    )
+    options = {**base.options, "draws": draws, "seed": seed, "proposals": len(weighted.x)}
+    found = summarise(problem, replace(as_chains(packed), independent=False), status, options)
+    name = f"{base.method}+psis"
+    how = f"{weighted.work.nodes} quadrature nodes" if weighted.work.nodes else "random effects sampled"
+    words = f"posterior, draws around the {base.method} mode weighted by importance ({how})"
+    return replace(found, method=name, objective=words)
+
+
+def _flat_note(problem: Problem) -> tuple[str, ...]:
+    if problem.priors is not None:
+        return ()
+    return ("flat priors: the posterior need not be a probability distribution, and then its draws mean nothing.",)
