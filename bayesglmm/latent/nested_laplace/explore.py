@@ -138,6 +138,8 @@ def make_axes(mode: Spot, covariance: Floats, evaluate: Evaluate) -> tuple[Axes,
     That is the mode; or, where the density was looked at more closely than when the mode was found, what the probes
     say is a better one.
     """
+    if not len(mode.x):
+        return Axes(mode.x, np.zeros((0, 0)), np.ones((2, 0))), mode
     values, vectors = np.linalg.eigh(covariance)
     # One sign for every eigenvector, whatever LAPACK was in the mood for: the design is the same on every machine.
     largest = np.abs(vectors).argmax(axis=0)
