@@ -219,9 +219,9 @@ def mean_theta(problem: Problem, theta: Floats) -> Floats:
     """θ of the means of sds and correlations over draws, shape (draws, k)."""
     out, start = [np.empty(0)], 0
     for cov in problem.covariance:
-        pairs = [cov.sd_corr(t) for t in theta[:, start : start + cov.n_params]]
+        sd, corr = sd_corr(np.stack([cov.factor(t) for t in theta[:, start : start + cov.n_params]]))
         start += cov.n_params
-        out.append(cov.from_sd_corr(np.mean([s for s, _ in pairs], axis=0), np.mean([r for _, r in pairs], axis=0)))
+        out.append(cov.from_sd_corr(sd.mean(axis=0), corr.mean(axis=0)))
     return np.concatenate(out)
 
 

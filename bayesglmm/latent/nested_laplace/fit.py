@@ -213,12 +213,6 @@ def _sample(target: HyperTarget, design: Design) -> Draws:
     """Equally weighted hyperparameters, shape (1, N, ...); coefficients and random effects are left empty."""
     z, w = density.sample(design)
     z = density.equally_weighted(z, w, min(len(z), density.KEPT))
-    parts = [target.coordinates.split(x) for x in design.axes.point(z)]
-    theta = [
-        np.concatenate([*(c.canonical(t) for c, t in zip(target.objective.covariance, blocks)), np.empty(0)])
-        for blocks in (target.coordinates.blockwise(p[1]) for p in parts)
-    ]
+    _, theta, psi = (np.stack(part)[None] for part in zip(*map(target.coordinates.split, design.axes.point(z))))
     empty = tuple(np.empty((1, len(z), 0, 0)) for _ in target.objective.covariance)
-    return Draws(
-        np.empty((1, len(z), 0)), np.stack(theta)[None], np.stack([p[2] for p in parts])[None], empty, independent=True
-    )
+    return Draws(np.empty((1, len(z), 0)), theta, psi, empty, independent=True)
