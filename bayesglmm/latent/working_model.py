@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 #: Second-order variance over the first-order one at which an expansion is given up.
 OUTGROWN = 20.0
+#: Working weight below which a row says nothing.
+NO_INFORMATION = 1e-100
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,12 @@ class State:
 
     @property
     def lost(self) -> bool:
-        """Whether the second-order variance ½κ²v² is far above the first-order one, v, in the rows on average."""
+        """Whether the second-order variance ½κ²v² is far above the first-order one, v, in the rows on average.
+
+        Also where the expansion has run to where no row carries information any more.
+        """
         bend, spread = self.at.bend, self.place.spread
-        return bend is not None and spread is not None and float(np.mean(0.5 * bend**2 * spread)) > OUTGROWN
+        if bend is None or spread is None:
+            return False
+        gone = float(np.max(self.at.weights)) < NO_INFORMATION
+        return gone or float(np.mean(0.5 * bend**2 * spread)) > OUTGROWN
