@@ -114,6 +114,24 @@ def to_datatree(problem: Problem, result: Result) -> Any:
     return tree
 
 
+def prior_datatree(problem: Problem, draws: Draws, responses: Floats) -> Any:
+    """Label draws from the priors, and responses given them (shape (chains, draws, n)), for ArviZ."""
+    import xarray as xr
+
+    coords, dims = coords_dims(problem)
+    name = names.response_variable(problem.response.name)
+    sample_dims = ["chain", "draw"]
+    groups = {
+        "prior": _dataset(posterior_variables(problem, draws), sample_dims, coords, dims),
+        "prior_predictive": _dataset({name: responses}, sample_dims, coords, dims),
+        "observed_data": _dataset({name: problem.response.y}, [], coords, dims),
+    }
+    if problem.response.trials is not None:
+        own = dims | {"trials": [names.OBS_DIM]}
+        groups["constant_data"] = _dataset({"trials": problem.response.trials}, [], coords, own)
+    return xr.DataTree.from_dict(groups)
+
+
 def _dataset(group: dict[str, Any], sample_dims: list[str], coords: dict[str, Any], dims: dict[str, list[str]]) -> Any:
     import xarray as xr
 

@@ -340,3 +340,36 @@ class Model:
         from bayesglmm.graph import build_model
 
         return build_model(self.problem)
+
+    def prior_predictive(self, draws: int = 500, seed: int | None = None) -> Any:
+        """Draw parameters from their priors, and responses given them, as an ArviZ DataTree.
+
+        Parameters
+        ----------
+        draws : int
+            How many.
+        seed : int, optional
+            Of the generator.
+
+        Returns
+        -------
+        xarray.DataTree
+            ``prior``, ``prior_predictive``, ``observed_data``.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> tree = bg.Model("y ~ x", data, family="poisson").prior_predictive(draws=100, seed=1)
+        >>> tree["prior"]["beta"].shape, tree["prior_predictive"]["y"].shape
+        ((1, 100, 2), (1, 100, 6))
+        """
+        from bayesglmm.prior_predictive import prior_predictive
+
+        return prior_predictive(self.problem, draws, seed)
+
+    def plot_prior_predictive(self, draws: int = 50, seed: int | None = None) -> Any:
+        """Draw the distribution functions of responses expected by the priors beside the observed one's."""
+        from bayesglmm.plots import plot_prior_predictive
+
+        return plot_prior_predictive(self.problem, draws, seed)

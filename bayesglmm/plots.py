@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayesglmm.fit.checking import Checking
+    from bayesglmm.problem import Problem
 
 INK, GREY, PALE = "#22262b", "#6b7480", "#e6e9ed"
 BLUE = "#2b6c8f"
@@ -283,6 +284,42 @@ def plot_ppc(fit: Checking, draws: int = 200, seed: int | None = None) -> Figure
         # ArviZ would rather see a rootogram; counts in the hundreds make an unreadable one.
         warnings.filterwarnings("ignore", message="Variables .* look discrete")
         return _taken(kinds[ppc_kind(fit)](tree, figure_kwargs={"figsize": (6.0, 3.4)}))
+
+
+def plot_prior_predictive(problem: Problem, draws: int = 50, seed: int | None = None) -> Figure:
+    """Prior predictive check: distribution functions of the responses that the priors expect, and the observed one.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model; every prior must be proper.
+    draws : int
+        Number of responses drawn.
+    seed : int, optional
+        Of the draws.
+
+    Returns
+    -------
+    Figure
+        ArviZ ``plot_ppc_dist`` of the ``prior_predictive`` group. The axis is logarithmic away from zero where the
+        priors reach a hundred times as far as the data.
+    """
+    import arviz as az
+
+    from bayesglmm.prior_predictive import prior_predictive
+
+    tree = prior_predictive(problem, draws, seed)
+    name = names.response_variable(problem.response.name)
+    expected, observed = tree["prior_predictive"][name].values, np.abs(problem.response.y).max() or 1.0
+    with look(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Variables .* look discrete")
+        options: dict[str, Any] = {"group": "prior_predictive", "kind": "ecdf", "num_samples": draws}
+        options |= {"visuals": {"observed_dist": {"color": INK}}, "figure_kwargs": {"figsize": (6.0, 3.4)}}
+        figure = _taken(az.plot_ppc_dist(tree, **options))
+        if np.quantile(np.abs(expected), 0.99) > 100.0 * observed:
+            for axes in figure.axes:
+                axes.set_xscale("symlog", linthresh=float(observed))
+    return figure
 
 
 def predictive_tree(fit: Checking, draws: int = 200, seed: int | None = None) -> Any:

@@ -31,7 +31,7 @@ ORDER = [
     ["latent"],
     ["methods"],
     ["tables", "idata", "posterior", "simulate"],
-    ["marginals"],
+    ["marginals", "prior_predictive"],
     ["inference"],
     ["diagnose", "predict", "plots"],
     ["effects"],
