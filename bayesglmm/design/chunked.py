@@ -54,6 +54,8 @@ class ChunkedDesign(Design):
         Rows in use, and rows left out for missing values.
     sample : Design
         Evenly spaced rows, for starting values.
+    parts : int
+        How many parts there are that can be read apart; one where all have to be made to have some.
     """
 
     X = _missing("the design matrix")
@@ -63,7 +65,7 @@ class ChunkedDesign(Design):
     kept = _missing("which rows are in use")
     nobs = 0
 
-    def __init__(self, bound: Design, chunks: Chunks, nobs: int, n_dropped: int, sample: Design) -> None:
+    def __init__(self, bound: Design, chunks: Chunks, nobs: int, n_dropped: int, sample: Design, parts: int) -> None:
         response = bound.response
         assert response is not None
         values = {
@@ -79,6 +81,7 @@ class ChunkedDesign(Design):
             "nobs": nobs,
             "bound": bound,
             "sample": sample,
+            "parts": parts,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -86,12 +89,13 @@ class ChunkedDesign(Design):
     chunks: Chunks
     bound: Design
     sample: Design
+    parts: int
 
     def __repr__(self) -> str:
         return f"ChunkedDesign({self.nobs} rows of {self.chunks!r}, {len(self.columns)} columns)"
 
     def map(
-        self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = ()
+        self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = (), step: int = 1
     ) -> Iterator[Any]:
         """Apply a function to every part of the data; results come in the order of the parts.
 
@@ -103,9 +107,11 @@ class ChunkedDesign(Design):
             Who does the work.
         extra : tuple of str
             Columns to read beside those of the model.
+        step : int
+            Take every step-th part.
         """
         columns = [*needed_columns(self.formula, self.binding.arguments), *extra]
-        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor)
+        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor, step)
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,8 @@ def build_chunked_design(
     )
     sample = seen.sample
     sample = replace(sample, X=sample.X[:, keep], columns=bound.columns, binding=bound.binding)
-    return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample)
+    parts = settled.parts if chunks.ahead is None else 1
+    return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample, parts)
 
 
 def _independent(bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats) -> tuple[Any, Floats | None]:

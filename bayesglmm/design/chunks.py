@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,10 @@ def as_chunks(data: Any) -> Chunks | None:
     return None
 
 
-def map_parts(function: Callable[[Part], Any], chunks: Chunks, columns: Sequence[str], executor: Any) -> Iterator[Any]:
-    """Apply a function to every part, here or by an executor; results come in the order of the parts.
+def map_parts(
+    function: Callable[[Part], Any], chunks: Chunks, columns: Sequence[str], executor: Any, step: int = 1
+) -> Iterator[Any]:
+    """Apply a function to every step-th part, here or by an executor; results come in the order of the parts.
 
     Parameters
     ----------
@@ -92,8 +95,10 @@ def map_parts(function: Callable[[Part], Any], chunks: Chunks, columns: Sequence
         The columns that are needed.
     executor : concurrent.futures.Executor or None
         Who does the work.
+    step : int
+        Which parts.
     """
-    return map_ordered(function, chunks.parts(columns), executor, chunks.ahead)
+    return map_ordered(function, islice(chunks.parts(columns), 0, None, step), executor, chunks.ahead)
 
 
 def map_ordered(
@@ -208,29 +213,25 @@ def _dataset_parts(source: Any, rows: int | None, columns: Sequence[str]) -> Ite
             yield partial(_piece_tables, piece, source.schema, present, rows)
 
 
-def _piece_tables(piece: Any, schema: Any, columns: list[str], rows: int) -> Iterator[Any]:
+def _piece_tables(piece: Any, schema: Any, names: list[str], rows: int) -> Iterator[Any]:
     """Read a row group in batches, one at a time and none ahead; labels of rows count within the row group."""
     import pandas as pd
 
     # use_threads and read-ahead are for speed alone, and would hold many batches at once
     options = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
     start = 0
-    for batch in piece.to_batches(schema=schema, columns=columns, batch_size=rows, **options):
-        index = pd.RangeIndex(start, start + len(batch))
-        series = {name: _series(values, index) for name, values in zip(batch.schema.names, batch.columns)}
-        yield pd.DataFrame(series, index=index, copy=False)
+    for batch in piece.to_batches(schema=schema, columns=names, batch_size=rows, **options):
+        columns = {name: _column(values) for name, values in zip(batch.schema.names, batch.columns)}
+        yield pd.DataFrame(columns, index=pd.RangeIndex(start, start + len(batch)), copy=False)
         start += len(batch)
 
 
-def _series(values: Any, index: Any) -> Any:
-    """A column of a batch; numbers without gaps are not copied."""
-    import pandas as pd
+def _column(values: Any) -> Any:
+    """A column of a batch as pandas has it; numbers without gaps are not copied."""
     from pyarrow import types
 
     plain = values.null_count == 0 and (types.is_floating(values.type) or types.is_integer(values.type))
-    if plain and not types.is_float16(values.type):
-        return pd.Series(values.to_numpy(), index=index, copy=False)
-    return values.to_pandas().set_axis(index)
+    return values.to_numpy() if plain else values.to_pandas().array
 
 
 def _dask_parts(frame: Any, columns: Sequence[str]) -> Iterator[Part]:

@@ -170,6 +170,8 @@ def read_column(series: pd.Series, name: str) -> Column:
         For dates, complex numbers, nested or mixed values.
     """
     dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
+        return np.ascontiguousarray(series.to_numpy(), dtype=np.float64)
     if isinstance(dtype, pd.CategoricalDtype):
         return _from_categorical(series, name)
     if pd.api.types.is_bool_dtype(dtype):

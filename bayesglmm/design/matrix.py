@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,8 @@ def build_matrix(
     DataError
         For values that are not finite, levels that were not seen, or more than `MAX_COLUMNS` columns.
     """
+    if _is_intercept(terms) and len(index) > 1:
+        return np.ones((len(index), 1)), spec or _intercept_spec(terms[0])
     nodes = {factor_name(factor): factor for term in terms for factor in term.factors}
     if spec is None:
         spec = new_spec(terms, {})
@@ -68,6 +70,16 @@ def build_matrix(
     except FormulaicError as error:
         raise DataError(f"The design matrix cannot be built: {error}") from error
     return matrix.__wrapped__, matrix.model_spec
+
+
+def _is_intercept(terms: Sequence[ModelTerm]) -> bool:
+    """Whether a single column of ones is asked for, the commonest random term."""
+    return len(terms) == 1 and not terms[0].factors
+
+
+@cache
+def _intercept_spec(term: ModelTerm) -> ModelSpec:
+    return build_matrix([term], {}, pd.RangeIndex(1))[1]
 
 
 def bind_matrix(

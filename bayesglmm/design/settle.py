@@ -37,6 +37,8 @@ class Settled:
     ----------
     nrows, kept : int
         Rows seen, and those without a missing value.
+    parts : int
+        Parts they came in.
     gaps : dict of str to int
         Missing values by column.
     seen : dict of str to set of str
@@ -47,6 +49,7 @@ class Settled:
 
     nrows: int = 0
     kept: int = 0
+    parts: int = 0
     gaps: dict[str, int] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=dict)
     witnesses: list[pd.DataFrame] = field(default_factory=list)
@@ -104,6 +107,7 @@ def settle[L: Looker](
     settled = Settled()
     looked: L | None = None
     for place, table in numbered_tables(chunks, needed_columns(formula, arguments)):
+        settled.parts = place
         with located(place):
             first = settled.kept == 0
             _see(settled, table, formula, arguments, labelled, learned)

@@ -24,9 +24,10 @@ from bayesglmm.problem import Problem
 from bayesglmm.scores.alternate import Profile
 from bayesglmm.scores.chunked_clusters import ClusterTotals, merged
 from bayesglmm.scores.likelihood import aux_score, loglik_at, maximise_score
-from bayesglmm.scores.rows import BLOCK_ROWS, MANY_ROWS, Rows, RowSource, design_rows, problem_rows
+from bayesglmm.scores.rows import BLOCK_ROWS, MANY_ROWS, Rows, RowSource, design_rows, larger_step, problem_rows
 from bayesglmm.scores.sandwich import check_small_sample, covariance_of_clusters, heteroscedastic_covariance
 from bayesglmm.scores.scale import fletcher_terms
+from bayesglmm.scores.scoring import Scored
 from bayesglmm.scores.solution import Solution
 from bayesglmm.scores.working import Aux, pearson_terms
 
@@ -54,16 +55,22 @@ def chunked_rows(problem: Problem, executor: Any = None) -> RowSource:
     """
     design = chunked_design(problem)
 
+    whole = _some_parts(design, 1, executor)
+    if design.nobs < MANY_ROWS:
+        return whole
+    step = larger_step(design.nobs, len(design.columns))
+    larger = partial(_some_parts, design, step, executor) if 0 < 2 * step <= design.parts else None
+    return replace(whole, n=design.nobs, sample=partial(design_rows, design.sample), larger=larger)
+
+
+def _some_parts(design: ChunkedDesign, step: int, executor: Any) -> RowSource:
+    """The rows of every step-th part."""
+
     def blocks() -> Iterator[Rows]:
-        for part in design.map(_itself):
+        for part in design.map(_itself, step=step):
             yield from part_blocks(part)
 
-    sample = None
-    if design.nobs >= MANY_ROWS:
-        sample = partial(design_rows, design.sample)
-    return RowSource(
-        blocks, design.columns, design.nobs, sample, lambda function: design.map(_OfPart(function), executor)
-    )
+    return RowSource(blocks, design.columns, map=lambda function: design.map(_OfPart(function), executor, step=step))
 
 
 def memory_rows(problem: Problem, executor: Any = None) -> RowSource:
@@ -139,11 +146,14 @@ class OverParts:
         Coefficients.
     executor : concurrent.futures.Executor or None
         Who sums.
+    scored : Scored or None
+        The solution, whose sums may hold what another pass would give.
     """
 
     problem: Problem
     beta: Floats
     executor: Any = None
+    scored: Scored | None = None
 
     def sum(self, function: Callable[[Problem, Floats], Any]) -> Any:
         """Sum what a function (problem, linear predictor) → number or array gives for each part."""
@@ -152,7 +162,13 @@ class OverParts:
         return sum(parts[1:], start=parts[0])
 
     def loglik(self, psi: Floats) -> float:
-        """Log-likelihood with all constants, at unconstrained auxiliaries."""
+        """Log-likelihood with all constants, at unconstrained auxiliaries.
+
+        Without auxiliaries that of the first pass serves: it changes by half the fall of the deviance.
+        """
+        opening = None if self.scored is None else self.scored.opening
+        if opening is not None and np.isfinite(opening.loglik + opening.deviance):
+            return opening.loglik + 0.5 * (opening.deviance - self.scored.sums.deviance)
         return float(self.sum(partial(loglik_at, psi=psi)))
 
     def aux_score(self, psi: Floats) -> Floats:

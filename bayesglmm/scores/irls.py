@@ -13,7 +13,7 @@ from bayesglmm.errors import BayesGLMMWarning, MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.chunked import OverParts, chunked_profile, chunked_rows, memory_rows
-from bayesglmm.scores.likelihood import auxiliary_information, ml_dispersion, psi_for_scale
+from bayesglmm.scores.likelihood import auxiliary_information, follows_deviance, ml_dispersion, psi_for_scale
 from bayesglmm.scores.power import fit_profiled
 from bayesglmm.scores.sandwich import COVARIANCES, cluster_codes
 from bayesglmm.scores.scale import SCALES
@@ -113,11 +113,12 @@ def fit_irls(
         tolerance=tolerance,
         penalty=penalty,
         profile=chunked_profile(problem, executor) if in_chunks else None,
+        loglik=in_chunks and follows_deviance(problem.family),
     )
     scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
     df = float(n - p)
     at: Totals = (
-        OverParts(problem, scored.beta, executor)
+        OverParts(problem, scored.beta, executor, scored)
         if in_chunks
         else InMemory(problem, source, _linear_predictor(problem, scored.beta))
     )

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.families.base import BoundKernel
-from bayesglmm.links import get_link
+from bayesglmm.families.base import BoundKernel, Family
+from bayesglmm.links import Link, get_link
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
+from bayesglmm.scores.rows import RawResponse, Rows
 
 Floats = NDArray[np.float64]
 
@@ -28,21 +29,39 @@ def kernels(problem: Problem, eta: Floats) -> Iterator[tuple[BoundKernel, Floats
     A link for which the family has no closed form goes through the mean: the kernel of the family's default link
     at that link's η of the same mean. The density is the same.
     """
-    family, link = problem.family, problem.link
-    if family.kernel is None:
-        raise MethodError(f"{family.name} has no closed-form likelihood.")
-    factory = family.kernel(link.name)
-    transform: Callable[[Floats], Floats] = np.asarray
-    if factory is None:
-        usual = get_link(family.links[0])
-        factory = family.kernel(usual.name)
-        transform = lambda e: usual.eta(link.mean(e))  # noqa: E731
-    assert factory is not None
     r, weights = problem.response, problem.design.weights
     for start in range(0, problem.design.nobs, _CHUNK):
         part = slice(start, start + _CHUNK)
-        trials = None if r.trials is None else r.trials[part]
-        yield factory(r.y[part], trials, None if weights is None else weights[part]), transform(eta[part])
+        data = (r.y[part], None if r.trials is None else r.trials[part], None if weights is None else weights[part])
+        yield bound_kernel(problem.family, problem.link, data, eta[part])
+
+
+def bound_kernel(family: Family, link: Link, data: RawResponse, eta: Floats) -> tuple[BoundKernel, Floats]:
+    """Kernel of some rows, and the linear predictor it is to be evaluated at."""
+    if family.kernel is None:
+        raise MethodError(f"{family.name} has no closed-form likelihood.")
+    factory = family.kernel(link.name)
+    if factory is not None:
+        return factory(*data), eta
+    usual = get_link(family.links[0])
+    factory = family.kernel(usual.name)
+    assert factory is not None
+    return factory(*data), usual.eta(link.mean(eta))
+
+
+def rows_loglik(rows: Rows, eta: Floats, family: Family, link: Link) -> float:
+    """Log-likelihood of a block of rows, for a family without auxiliaries."""
+    kernel, at = bound_kernel(family, link, rows.raw, eta)
+    return float(kernel.derivatives(at, np.empty(0)).value.sum())
+
+
+def follows_deviance(family: Family) -> bool:
+    """Whether log-likelihood and half the deviance add up to a number free of the coefficients."""
+    return (
+        family.scale == 1.0
+        and family.exponential
+        and not (family.quasi or family.auxiliaries or family.kernel is None or family.profile is not None)
+    )
 
 
 def loglik_at(problem: Problem, eta: Floats, psi: Floats) -> float:

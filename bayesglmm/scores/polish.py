@@ -20,8 +20,9 @@ from scipy import linalg
 
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
+from bayesglmm.scores.opening import GRAM_CONDITION
 from bayesglmm.scores.rows import RowSource
-from bayesglmm.scores.scoring import GRAM_CONDITION, Scored
+from bayesglmm.scores.scoring import Scored
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,12 @@ Floats = NDArray[np.float64]
 #: Rows per block: a block of 50 columns stays in a core's cache.
 BLOCK_ROWS = 8192
 #: From how many rows on starting values come from a sample: every SAMPLE_STEP-th row, and at least so many a column.
-MANY_ROWS, SAMPLE_STEP, SAMPLE_ROWS_PER_COLUMN = 200_000, 32, 200
+MANY_ROWS, SAMPLE_STEP, SAMPLE_ROWS_PER_COLUMN = 200_000, 64, 300
+#: So many rows a column start so near the solution that a pass over all of them is saved: one scoring step on these.
+LARGER_ROWS_PER_COLUMN = 100_000
+
+#: Response as it was given, trials and prior weights.
+RawResponse = tuple[Floats, Floats | None, Floats | None]
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,15 @@ class Rows:
         Case weights: prior weights × trials.
     offset : ndarray, shape (m,)
         Known part of the linear predictor.
+    raw : tuple of (response, trials or None, prior weights or None)
+        What `y` and `w` were made of.
     """
 
     X: Floats
     y: Floats
     w: Floats
     offset: Floats
+    raw: RawResponse
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class RowSource:
         Number of rows, where it is known before the first pass.
     sample : callable or None
         () → a source of evenly spaced rows, where there are so many that starting values are better found on a few.
+    larger : callable or None
+        () → a larger sample, worth one scoring step from the solution of the first.
     map : callable or None
         (function of a source) → iterator of what the function gives for each part of the rows, in order, where parts
         are summed apart (by other processes, say). None: the rows are one part.
@@ -66,6 +76,7 @@ class RowSource:
     columns: tuple[str, ...]
     n: int | None = None
     sample: Callable[[], RowSource] | None = None
+    larger: Callable[[], RowSource] | None = None
     map: Callable[[Callable[[RowSource], Any]], Iterator[Any]] | None = None
 
 
@@ -81,13 +92,21 @@ def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
     """
     n, p = problem.design.X.shape
     step = min(n // (SAMPLE_ROWS_PER_COLUMN * max(p, 1)), SAMPLE_STEP)
-    sample = partial(design_rows, problem.design, size, step) if n >= MANY_ROWS and step > 3 else None
-    return design_rows(problem.design, size, 1, sample)
+    source = design_rows(problem.design, size)
+    if n < MANY_ROWS or step <= 3:
+        return source
+    wide = larger_step(n, p)
+    larger = partial(design_rows, problem.design, size, wide) if wide else None
+    return replace(source, sample=partial(design_rows, problem.design, size, step), larger=larger)
 
 
-def design_rows(
-    d: Design, size: int = BLOCK_ROWS, step: int = 1, sample: Callable[[], RowSource] | None = None
-) -> RowSource:
+def larger_step(n: int, p: int) -> int:
+    """Which rows, or parts of the rows, are worth a step of their own: every so manieth; zero where none are."""
+    step = n // (LARGER_ROWS_PER_COLUMN * max(p, 1))
+    return step if step >= 4 else 0
+
+
+def design_rows(d: Design, size: int = BLOCK_ROWS, step: int = 1) -> RowSource:
     """Every step-th row of a design that has a response, in blocks."""
     r = d.response
     assert r is not None
@@ -95,10 +114,12 @@ def design_rows(
     def blocks() -> Iterator[Rows]:
         for start in range(0, d.nobs, size * step):
             part = slice(start, start + size * step, step)
-            y = r.y[part]
-            w = np.ones(len(y)) if d.weights is None else d.weights[part]
-            if r.trials is not None:
-                y, w = y / r.trials[part], w * r.trials[part]
-            yield Rows(d.X[part], y, w, d.offset[part])
+            y, trials = r.y[part], None if r.trials is None else r.trials[part]
+            weights = None if d.weights is None else d.weights[part]
+            w = np.ones(len(y)) if weights is None else weights
+            raw = (y, trials, weights)
+            if trials is not None:
+                y, w = y / trials, w * trials
+            yield Rows(d.X[part], y, w, d.offset[part], raw)
 
-    return RowSource(blocks, d.columns, -(-d.nobs // step), sample)
+    return RowSource(blocks, d.columns, -(-d.nobs // step))

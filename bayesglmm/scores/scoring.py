@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,25 @@ from bayesglmm.errors import ConvergenceError
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 from bayesglmm.scores.acceleration import Path
+from bayesglmm.scores.opening import GRAM_CONDITION, first_point
 from bayesglmm.scores.rows import RowSource
 from bayesglmm.scores.solve import Factor, factorise, require_factor
-from bayesglmm.scores.start import feasible_points
-from bayesglmm.scores.sums import Sums, sweep
+from bayesglmm.scores.sums import LogLik, Sums, sweep
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
 #: (β, sums) → sums with an adjusted score and the objective that goes with it.
 Adjust = Callable[[Floats, Sums], Sums]
 
-#: Above this condition number of the scaled columns, steps are found by QR instead of the normal equations.
-GRAM_CONDITION = 1e3
 #: n p² below which QR costs nothing worth saving.
 SMALL = 2e6
 MAX_HALVINGS = 40
-_EDGE = "no step lowers the objective"
+#: Root mean square change of η (weighted by W) below which a step need not be looked at again.
+SETTLED = 1e-11
+#: The same for one step on a larger sample: where a step is longer, one is not enough.
+NEAR = 0.1
+_SOLVED = "score equations solved"
+_STUCK = "no step lowers the objective"
 _VANISHED = "the working weights have vanished: the coefficients run off to infinity"
 
 
@@ -51,6 +54,8 @@ class Scored:
         Whether the remaining distance is below the tolerance.
     message : str
         Why it stopped.
+    opening : Sums or None
+        Sums of the first look at all rows, with the log-likelihood there where it was asked for.
     """
 
     beta: Floats
@@ -61,6 +66,7 @@ class Scored:
     decrement: float
     converged: bool
     message: str
+    opening: Sums | None = None
 
 
 def score_equations(
@@ -74,6 +80,7 @@ def score_equations(
     tolerance: float = 1e-10,
     qr: bool | None = None,
     adjust: Adjust | None = None,
+    loglik: LogLik | None = None,
 ) -> Scored:
     """Solve X's(β) = 0 by Fisher scoring (iteratively reweighted least squares) with step halving.
 
@@ -100,6 +107,9 @@ def score_equations(
         (β, sums) → sums with another score and objective, for adjusted score equations; steps then come from the
         normal equations.
 
+    loglik : callable, optional
+        (rows, linear predictor) → their log-likelihood, summed at the first look at all rows.
+
     Returns
     -------
     Scored
@@ -109,61 +119,110 @@ def score_equations(
     ConvergenceError
         No admissible starting point, or X'WX not positive definite.
     """
-    if start is None and source.sample is not None:
-        start = _sample_start(source.sample(), family, link, aux, max_iterations)
+    if start is None:
+        start = _sample_start(source, family, link, aux, max_iterations)
     small = source.n is not None and source.n * len(source.columns) ** 2 < SMALL
-    first = _first_point(source, family, link, aux, start, qr=small if qr is None else qr)
-    beta, sums, evaluations, use_qr = first.beta, first.sums, first.evaluations, first.qr and adjust is None
+    first = first_point(source, family, link, aux, start, small if qr is None else qr, loglik)
+    use_qr = first.qr and adjust is None
 
     def at(beta: Floats) -> Sums:
         sums = sweep(source, family, link, aux, beta, qr=use_qr)
         return sums if adjust is None else adjust(beta, sums)
 
-    if adjust is not None:
-        sums = at(beta)
-
-    previous, whole, factor = np.inf, True, require_factor(sums)
-    path = Path(())
-    message, converged = f"stopped at the cap of {max_iterations} iterations", False
-    iteration = first.solved
-    while iteration < max_iterations:
-        iteration += 1
-        step = factor.step(sums.score)
-        phi = _unit(family, sums, len(beta))
-        decrement = float(np.sqrt(max(float(step @ sums.score), 0.0) / phi))
-        if decrement < tolerance and not use_qr and adjust is None:  # there already: one pass less over many rows
-            message, converged, iteration = "score equations solved", True, iteration - 1
-            break
-        remaining = _remaining(decrement, previous if whole else np.inf, path.contraction)
-        roundoff = _is_roundoff(decrement, previous, phi, sums, factor)
-        path = path.extended(beta, step, decrement / previous if whole else np.nan, decrement)
-        accepted = _halve(at, beta, step, sums, path.leap(factor.stretch))
-        evaluations += accepted.tries
-        if accepted.sums is None:
-            converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff
-            message, whole = "score equations solved to round-off" if converged else _EDGE, False
-            break
-        beta, sums, previous, whole = accepted.beta, accepted.sums, decrement, accepted.tries == 1
-        latest = factorise(sums)
-        if latest is None:
-            message = _VANISHED
-            break
-        factor = latest
-        if roundoff or (whole and remaining < tolerance):
-            message, converged = "score equations solved", True
-            break
-    if not converged and not whole:
-        message = f"{message}; steps are being cut at the edge of the link's domain"
-    return Scored(beta, sums, factor, iteration, evaluations, decrement, converged, message)
+    sums = first.sums if adjust is None else at(first.beta)
+    direct = not use_qr and adjust is None
+    state = _State(first.beta, sums, require_factor(sums), Path(()), first.solved, first.evaluations)
+    while not state.message and state.iterations < max_iterations:
+        state = _advance(at, state, family, tolerance, direct)
+    message = state.message or f"stopped at the cap of {max_iterations} iterations"
+    if not state.converged and state.outside:
+        message += (
+            f"; the solution seems to lie at the edge of what the {link.name} link allows: longer steps take some "
+            f"means out of their range. Choose another link (the usual one of this family is {family.links[0]})"
+        )
+    return Scored(
+        state.beta,
+        state.sums,
+        state.factor,
+        state.iterations,
+        state.evaluations,
+        state.decrement,
+        state.converged,
+        message,
+        first.sums,
+    )
 
 
-def _sample_start(sample: RowSource, family: Family, link: Link, aux: Aux, max_iterations: int) -> Floats | None:
+def _sample_start(source: RowSource, family: Family, link: Link, aux: Aux, max_iterations: int) -> Floats | None:
     """Coefficients of a sample of the rows: with many rows they save most of the passes over all of them."""
+    if source.sample is None:
+        return None
     try:
-        found = score_equations(sample, family, link, aux, max_iterations=max_iterations, tolerance=1e-3)
+        found = score_equations(source.sample(), family, link, aux, max_iterations=max_iterations, tolerance=1e-3)
     except ConvergenceError:
         return None
-    return found.beta if found.converged else None
+    if not found.converged or source.larger is None:
+        return found.beta if found.converged else None
+    sums = sweep(source.larger(), family, link, aux, found.beta)
+    factor = factorise(sums) if sums.inside else None
+    if factor is None or factor.condition > GRAM_CONDITION:
+        return found.beta
+    step = factor.step(sums.score)
+    return found.beta + step if _change(step, sums) < NEAR else found.beta
+
+
+def _change(step: Floats, sums: Sums) -> float:
+    """Root mean square change of η by a step, rows weighted by W."""
+    return float(np.sqrt(max(float(step @ sums.score), 0.0) / sums.weight)) if sums.weight > 0 else np.inf
+
+
+@dataclass(frozen=True)
+class _State:
+    """A point on the way, how it was reached, and, once there is a message, why it is the last one."""
+
+    beta: Floats
+    sums: Sums
+    factor: Factor
+    path: Path
+    iterations: int
+    evaluations: int
+    previous: float = np.inf  # the last decrement
+    whole: bool = True  # whether the last step was not cut
+    outside: bool = False  # whether it was cut because means left their range
+    decrement: float = np.inf
+    converged: bool = False
+    message: str = ""
+
+
+def _advance(at: Callable[[Floats], Sums], state: _State, family: Family, tolerance: float, direct: bool) -> _State:
+    """One scoring step."""
+    beta, sums, factor = state.beta, state.sums, state.factor
+    step = factor.step(sums.score)
+    phi = _unit(family, sums, len(beta))
+    decrement = float(np.sqrt(max(float(step @ sums.score), 0.0) / phi))
+    if direct and decrement < tolerance:  # there already
+        return replace(state, decrement=decrement, converged=True, message=_SOLVED)
+    state = replace(state, iterations=state.iterations + 1, decrement=decrement)
+    if direct and state.whole and _change(step, sums) < SETTLED:  # a look at what comes would change nothing
+        gain = float(step @ sums.score)
+        sums = replace(sums, deviance=sums.deviance - gain, objective=sums.objective - gain)
+        return replace(state, beta=beta + step, sums=sums, converged=True, message=_SOLVED)
+    remaining = _remaining(decrement, state.previous if state.whole else np.inf, state.path.contraction)
+    roundoff = _is_roundoff(decrement, state.previous, phi, sums, factor)
+    path = state.path.extended(beta, step, decrement / state.previous if state.whole else np.nan, decrement)
+    accepted = _halve(at, beta, step, sums, path.leap(factor.stretch))
+    state = replace(state, path=path, evaluations=state.evaluations + accepted.tries, outside=accepted.outside)
+    if accepted.sums is None:
+        converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff
+        return replace(state, converged=converged, message=f"{_SOLVED} to round-off" if converged else _STUCK)
+    whole = accepted.tries == 1
+    state = replace(state, beta=accepted.beta, sums=accepted.sums, previous=decrement, whole=whole)
+    latest = factorise(accepted.sums)
+    if latest is None:
+        return replace(state, message=_VANISHED)
+    if roundoff or (whole and remaining < tolerance):
+        return replace(state, factor=latest, converged=True, message=_SOLVED)
+    return replace(state, factor=latest)
 
 
 @dataclass(frozen=True)
@@ -171,6 +230,7 @@ class _Accepted:
     beta: Floats
     sums: Sums | None
     tries: int
+    outside: bool = False
 
 
 def _halve(
@@ -182,14 +242,16 @@ def _halve(
         new = at(leap)
         if new.inside and new.objective <= bound:
             return _Accepted(leap, new, 1)
+    outside = False
     for halving in range(MAX_HALVINGS):
         candidate = beta + step * 0.5**halving
         new = at(candidate)
         if new.inside and new.objective <= bound:
-            return _Accepted(candidate, new, halving + 1)
+            return _Accepted(candidate, new, halving + 1, outside)
+        outside = outside or not new.inside
         if np.array_equal(candidate, beta):
             break
-    return _Accepted(beta, None, halving + 1)
+    return _Accepted(beta, None, halving + 1, outside)
 
 
 def _is_roundoff(decrement: float, previous: float, phi: float, sums: Sums, factor: Factor) -> bool:
@@ -213,49 +275,3 @@ def _unit(family: Family, sums: Sums, p: int) -> float:
         return family.scale
     phi = sums.pearson / max(sums.n - p, 1)
     return phi if phi > 0 and np.isfinite(phi) else np.finfo(float).tiny
-
-
-@dataclass(frozen=True)
-class _First:
-    beta: Floats
-    sums: Sums
-    evaluations: int
-    qr: bool
-    solved: int
-
-
-def _first_point(source: RowSource, family: Family, link: Link, aux: Aux, start: Floats | None, qr: bool) -> _First:
-    """First admissible β: the given one, else the first iterate, else a point found inside the domain.
-
-    Decides on the way whether the normal equations are well conditioned enough.
-    """
-    evaluations = 0
-
-    def candidates() -> Iterator[tuple[Floats, int]]:
-        nonlocal evaluations, qr
-        if start is not None:
-            yield np.asarray(start, dtype=float), 0
-        opening = sweep(source, family, link, aux, qr=qr)
-        factor = factorise(opening)
-        evaluations += 1
-        if not qr and (factor is None or factor.condition > GRAM_CONDITION):
-            qr = True
-            factor, evaluations = factorise(sweep(source, family, link, aux, qr=qr)), evaluations + 1
-        if factor is not None:
-            yield factor.step(opening.score), 1
-        for beta in feasible_points(source, family, link, aux):
-            yield beta, 1
-
-    for beta, solved in candidates():
-        sums = sweep(source, family, link, aux, beta, qr=qr)
-        evaluations += 1
-        if sums.inside and np.isfinite(sums.deviance):
-            factor = factorise(sums)
-            if not qr and (factor is None or factor.condition > GRAM_CONDITION):
-                qr = True
-                sums, evaluations = sweep(source, family, link, aux, beta, qr=qr), evaluations + 1
-            return _First(beta, sums, evaluations, qr, solved)
-    raise ConvergenceError(
-        f"no coefficients were found at which every mean is inside its range under the {link.name} link. "
-        "Choose another link or give starting values (start=)."
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from bayesglmm.problem import Problem
 from bayesglmm.result import Status
 from bayesglmm.scores.alternate import Profile, alternate
 from bayesglmm.scores.firth import firth_adjustment
+from bayesglmm.scores.likelihood import rows_loglik
 from bayesglmm.scores.polish import polish
 from bayesglmm.scores.rows import RowSource
 from bayesglmm.scores.scoring import Scored, score_equations
@@ -57,6 +59,7 @@ def solve_mean_model(
     tolerance: float = 1e-10,
     penalty: str | None = None,
     profile: Profile | None = None,
+    loglik: bool = False,
 ) -> Solution:
     """Solve for the coefficients, by turns with an auxiliary where the variance function has one.
 
@@ -68,9 +71,10 @@ def solve_mean_model(
         Its rows.
     start, max_iterations, tolerance, penalty
         As for :func:`bayesglmm.scores.irls.fit_irls`.
-
     profile : Profile, optional
         How the auxiliary is found when the rows are not in memory.
+    loglik : bool
+        Sum the log-likelihood at the first look at all rows (``scored.opening``).
 
     Warns
     -----
@@ -92,6 +96,7 @@ def solve_mean_model(
             max_iterations=max_iterations,
             tolerance=tolerance,
             adjust=adjust,
+            loglik=partial(rows_loglik, family=family, link=link) if loglik else None,
         )
 
     boundary: tuple[str, ...] = ()

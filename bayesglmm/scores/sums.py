@@ -8,7 +8,8 @@ times more and loses half as many digits on ill-conditioned columns. Neither mak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,8 @@ from bayesglmm.scores.separation import perfect_ends
 from bayesglmm.scores.working import Aux, deviance_terms, inside_domain, working_quantities
 
 Floats = NDArray[np.float64]
+#: (rows, linear predictor) → log-likelihood.
+LogLik = Callable[[Rows, Floats], float]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Sums:
     edge : float
         Smallest distance of a mean from an end of its range that the link reaches at infinity only; infinite where
         there is no such end.
+    weight : float
+        Σ W.
+    loglik : float
+        Log-likelihood, where it was asked for.
     """
 
     n: int
@@ -61,6 +68,8 @@ class Sums:
     triangle: Floats | None
     score: Floats
     edge: float = np.inf
+    weight: float = 0.0
+    loglik: float = np.nan
 
     def __add__(self, other: Sums) -> Sums:
         gram = None if self.gram is None or other.gram is None else self.gram + other.gram
@@ -78,6 +87,8 @@ class Sums:
             triangle,
             self.score + other.score,
             min(self.edge, other.edge),
+            self.weight + other.weight,
+            self.loglik + other.loglik,
         )
 
 
@@ -141,6 +152,7 @@ def block_sums(
         triangle=triangle,
         score=score,
         edge=_edge(work.mu, tuple(perfect_ends(family, link))),
+        weight=float(work.weight.sum()),
     )
 
 
@@ -165,7 +177,14 @@ def _edge(mu: Floats, ends: tuple[float, ...]) -> float:
 
 
 def sweep(
-    source: RowSource, family: Family, link: Link, aux: Aux = (), beta: Floats | None = None, *, qr: bool = False
+    source: RowSource,
+    family: Family,
+    link: Link,
+    aux: Aux = (),
+    beta: Floats | None = None,
+    *,
+    qr: bool = False,
+    loglik: LogLik | None = None,
 ) -> Sums:
     """One pass over the rows, at β or at the family's starting means.
 
@@ -181,8 +200,10 @@ def sweep(
         Coefficients. None: η = g(starting mean of each row), and the step found from the sums is the first β.
     qr : bool
         Keep the triangle instead of the Gram matrix.
+    loglik : callable, optional
+        (rows, linear predictor) → their log-likelihood, to be summed in the same pass.
     """
-    part = partial(_sweep_part, family=family, link=link, aux=aux, beta=beta, qr=qr)
+    part = partial(_sweep_part, family=family, link=link, aux=aux, beta=beta, qr=qr, loglik=loglik)
     total: Sums | None = None
     for sums in [part(source)] if source.map is None else source.map(part):
         total = sums if total is None else total if sums is None else total + sums
@@ -190,12 +211,22 @@ def sweep(
     return total
 
 
-def _sweep_part(source: RowSource, family: Family, link: Link, aux: Aux, beta: Floats | None, qr: bool) -> Sums | None:
+def _sweep_part(
+    source: RowSource,
+    family: Family,
+    link: Link,
+    aux: Aux,
+    beta: Floats | None,
+    qr: bool,
+    loglik: LogLik | None,
+) -> Sums | None:
     """Sums over the rows of one source; None when it has none."""
     total: Sums | None = None
     for rows in source.blocks():
         with np.errstate(all="ignore"):
             eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
         part = block_sums(rows, eta, family, link, aux, qr=qr, from_offset=beta is None)
+        if loglik is not None:
+            part = replace(part, loglik=loglik(rows, eta))
         total = part if total is None else total + part
     return total

@@ -19,39 +19,46 @@ from numba.extending import intrinsic
 SIDE, PACK = 8, 64
 
 
-@intrinsic
-def _add_outer(typingctx: Any, tile: Any, left: Any, right: Any, rows: Any, width: Any) -> Any:
-    """Add Σ_r left[r, :8] ∘ right[r, :8]' to the 64 numbers at the start of `tile`; rows are `width` numbers apart."""
+def _outer(count: int) -> Any:
+    """Compile the sum of outer products of `count` numbers and eight."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, whole = ir.VectorType(ir.DoubleType(), SIDE), ir.IntType(64)
-        start = [context.make_array(t)(context, builder, a).data for t, a in zip(signature.args[:3], args)]
+    @intrinsic
+    def add(typingctx: Any, tile: Any, left: Any, right: Any, rows: Any, width: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vector, whole = ir.VectorType(ir.DoubleType(), SIDE), ir.IntType(64)
+            start = [context.make_array(t)(context, builder, a).data for t, a in zip(signature.args[:3], args)]
 
-        def as_vector(pointer: Any) -> Any:
-            return builder.bitcast(pointer, vector.as_pointer())
+            def as_vector(pointer: Any) -> Any:
+                return builder.bitcast(pointer, vector.as_pointer())
 
-        def load(pointer: Any) -> Any:
-            value = builder.load(as_vector(pointer))
-            value.align = 8  # arrays of doubles are no better aligned
-            return value
+            def load(pointer: Any) -> Any:
+                value = builder.load(as_vector(pointer))
+                value.align = 8  # arrays of doubles are no better aligned
+                return value
 
-        places = [builder.gep(start[0], [whole(SIDE * i)]) for i in range(SIDE)]
-        sums = [cgutils.alloca_once_value(builder, load(place)) for place in places]
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), SIDE), [0] * SIDE)
-        with cgutils.for_range(builder, args[3]) as loop:
-            skip = builder.mul(loop.index, args[4])
-            row = load(builder.gep(start[2], [skip]))
-            for i in range(SIDE):
-                number = builder.load(builder.gep(start[1], [builder.add(skip, whole(i))]))
-                one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
-                all_lanes = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
-                product = builder.fmul(all_lanes, row, flags=("contract",))
-                builder.store(builder.fadd(product, builder.load(sums[i]), flags=("contract",)), sums[i])
-        for place, total in zip(places, sums):
-            builder.store(builder.load(total), as_vector(place)).align = 8
-        return context.get_dummy_value()
+            places = [builder.gep(start[0], [whole(SIDE * i)]) for i in range(count)]
+            sums = [cgutils.alloca_once_value(builder, load(place)) for place in places]
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), SIDE), [0] * SIDE)
+            empty = ir.Constant(vector, ir.Undefined)
+            with cgutils.for_range(builder, args[3]) as loop:
+                skip = builder.mul(loop.index, args[4])
+                row = load(builder.gep(start[2], [skip]))
+                for i in range(count):
+                    number = builder.load(builder.gep(start[1], [builder.add(skip, whole(i))]))
+                    one = builder.insert_element(empty, number, ir.IntType(32)(0))
+                    product = builder.fmul(builder.shuffle_vector(one, empty, lanes), row, flags=("contract",))
+                    builder.store(builder.fadd(product, builder.load(sums[i]), flags=("contract",)), sums[i])
+            for place, total in zip(places, sums):
+                builder.store(builder.load(total), as_vector(place)).align = 8
+            return context.get_dummy_value()
 
-    return types.void(tile, left, right, rows, width), generate
+        return types.void(tile, left, right, rows, width), generate
+
+    return add
+
+
+# Add Σ_r left[r, :count] ∘ right[r, :8]' to the numbers at the start of a tile; rows are `width` numbers apart.
+_add_eight, _add_four = _outer(SIDE), _outer(SIDE // 2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -67,7 +74,7 @@ def weighted_products(X, weight, residual):  # type: ignore[no-untyped-def]
     """
     m, p = X.shape
     side = p // SIDE + 1
-    width = side * SIDE
+    width, last, short = side * SIDE, side - 1, p % SIDE < SIDE // 2
     left, right = np.zeros(PACK * width), np.zeros(PACK * width)
     tiles = np.zeros(side * side * SIDE * SIDE)
     by_rows = X.strides[1] <= X.strides[0]
@@ -89,11 +96,18 @@ def weighted_products(X, weight, residual):  # type: ignore[no-untyped-def]
             source[p] = residual[first + r]
             to[p] = w * source[p]
         for i in range(side):
-            for j in range(i, side):
-                _add_outer(tiles[(i * side + j) * SIDE * SIDE :], left[i * SIDE :], right[j * SIDE :], n, width)
+            for j in range(i, last):
+                _add_eight(tiles[(i * side + j) * SIDE * SIDE :], left[i * SIDE :], right[j * SIDE :], n, width)
+            # the last columns are the numbers, and those of the tile the lanes: there may be few of them
+            tile = tiles[(i * side + last) * SIDE * SIDE :]
+            if short:
+                _add_four(tile, left[last * SIDE :], right[i * SIDE :], n, width)
+            else:
+                _add_eight(tile, left[last * SIDE :], right[i * SIDE :], n, width)
     out = np.empty((p + 1, p + 1))
     for i in range(p + 1):
         for j in range(i, p + 1):
-            place = (i // SIDE * side + j // SIDE) * SIDE * SIDE + i % SIDE * SIDE + j % SIDE
+            a, b = (j, i) if j // SIDE == last else (i, j)
+            place = (i // SIDE * side + j // SIDE) * SIDE * SIDE + a % SIDE * SIDE + b % SIDE
             out[i, j] = out[j, i] = tiles[place]
     return out
