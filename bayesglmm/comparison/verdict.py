@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm.methods.mcmc import MAX_R_HAT, MIN_ESS
-from bayesglmm.methods.registry import get_method
+from bayesglmm.posterior import DRAWN_LATER
 
 if TYPE_CHECKING:
     from bayesglmm.result import Status
@@ -201,7 +201,7 @@ def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     if method in ("pql", "mql") and shrunken.any():
         remarks.append("Variances that are too small are its known bias in binary and small-count data.")
     far = rows.loc[rows["bias"].abs().idxmax()]
-    mode_for_mean = get_method(method).uses_priors and status.r_hat is None and far["mcse"] > 0
+    mode_for_mean = method in (*DRAWN_LATER, "map") and far["mcse"] > 0
     if mode_for_mean and GRADES[0].bias <= abs(far["bias"]) and far["w1"] < 0.8 * abs(far["bias"]):
         apart = f"of {far['parameter']} are {far['w1']:.2f} sd apart"
         remarks.append(f"It reports a mode where the reference reports a mean: the distributions {apart}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,7 +140,8 @@ def _loglik(target: HyperTarget, optimum: Optimum) -> float:
     field = target.field(optimum.point.x)
     u, beta = field.split(optimum.point.mode.u)
     with one_thread():
-        return target.objective.evaluate(beta, theta, psi, Warm(u), with_gradient=False).value
+        objective = replace(target.objective, X=target.X)
+        return objective.evaluate(beta, theta, psi, Warm(u), with_gradient=False).value
 
 
 def _words(design: Design, optimum: Optimum) -> str:

@@ -58,6 +58,11 @@ class Rows:
         """(A'v, X'v), shape (m + p,)."""
         return np.concatenate([self.random.collect(v), self.X.T @ v])
 
+    def cross(self, weights: Floats, X: Floats) -> Floats:
+        """(A, X)' diag(weights) times the columns of another `X`, shape (m + p, k)."""
+        weighted = weights[:, None] * X
+        return np.concatenate([self.random.collect(weighted), self.X.T @ weighted])
+
     def factorize(self, weights: Floats, precision: Floats) -> FieldFactor:
         """Factor of J with the given row weights and prior precisions of β.
 
@@ -121,6 +126,8 @@ class FieldFactor:
 
     def solve(self, rhs: Floats) -> Floats:
         """J⁻¹ rhs, shape (m + p,) or (m + p, k)."""
+        if rhs.size == 0:
+            return np.zeros(rhs.shape)
         m = self.loadings.m
         alone = self.inner.solve(rhs[:m])
         beta = self.beta_covariance @ (rhs[m:] - self.cross.T @ alone)

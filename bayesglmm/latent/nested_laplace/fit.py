@@ -121,15 +121,16 @@ def hyper_target(problem: Problem, kernel: str = "auto") -> HyperTarget:
     """The posterior of the hyperparameters of a problem; flat priors count as densities of natural parameters."""
     target = make_target(problem, 1, kernel)
     priors = posterior_priors(problem)
-    return HyperTarget(target.objective, hyper_coordinates(target.coordinates), priors, target.aux_links)
+    X = target.objective.X
+    alone = replace(target.objective, X=X[:, :0])
+    return HyperTarget(alone, hyper_coordinates(target.coordinates), priors, target.aux_links, X)
 
 
 def _optimum(problem: Problem, target: HyperTarget) -> Optimum:
     """The mode of the hyperparameters; the field's own where there are none."""
-    objective = target.objective
-    p = objective.X.shape[1]
+    p = target.X.shape[1]
     full = replace(target.coordinates, p=p)
-    start = starting_point(problem, objective, full)
+    start = starting_point(problem, replace(target.objective, X=target.X), full)
     field = np.concatenate([start.modes, start.x[:p]])
     own = Start(start.x[p:], field, start.inverse_hessian[p:, p:])
     if not len(own.x):

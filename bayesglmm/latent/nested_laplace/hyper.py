@@ -37,16 +37,19 @@ class HyperTarget(Target):
     Parameters
     ----------
     objective, coordinates, priors, aux_links
-        As in :class:`Target`; `coordinates` have no coefficients (p = 0), `priors` are never None.
+        As in :class:`Target`, without coefficients: p = 0, and X has no columns. `priors` are never None.
+    X : ndarray, shape (n, p)
+        Fixed-effects matrix, which belongs to the field.
     """
 
     priors: PriorSet
+    X: Floats
 
     def field(self, x: Floats) -> Field:
         """The latent field at a vector of hyperparameters."""
         _, theta, psi = self.coordinates.split(x)
         o = self.objective
-        return Field(o.loadings(theta), o.kernel, o.offset, psi, o.X, self.priors.coefficient_parts)
+        return Field(o.loadings(theta), o.kernel, o.offset, psi, self.X, self.priors.coefficient_parts)
 
     def at(self, x: Floats, start: Warm | Mode | None = None, *, with_gradient: bool = True) -> TargetPoint:
         """Evaluate; `start` is where the search for the mode of the field begins."""
@@ -66,7 +69,7 @@ class HyperTarget(Target):
 
     def _gradient(self, field: Field, mode: Mode, theta: Floats) -> Floats:
         o = self.objective
-        g = gradient(o.kernel, field.psi, np.empty((len(o.X), 0)), mode, field_sums(field, mode))
+        g = gradient(o.kernel, field.psi, o.X, mode, field_sums(field, mode))
         parts = [c.pullback(theta[s], G) for c, s, G in zip(o.covariance, o.slices, g.lambdas)]
         return np.concatenate([*parts, g.psi]) * self.coordinates.slope(theta)
 

@@ -52,5 +52,5 @@ def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | 
 def _seconds(target: HyperTarget, q: int, nodes: int) -> float:
     """What ``"laplace"`` would take, roughly."""
     d = len(target.coordinates.entries) + target.coordinates.n_aux
-    gradients = 2 * target.objective.X.shape[1] + 3
+    gradients = 2 * target.X.shape[1] + 3
     return gradients * POINTS.get(d, POINTS_BEYOND) * (CALL + VALUE * target.objective.structure.n * nodes**q)
