@@ -35,7 +35,7 @@ DESIGNS = {"d1": (1.0, 0.0), "d2": (0.5, 0.25)}
 METHODS = {
     "mql": ("mql", {"reml": True}),
     "pql": ("pql", {"reml": True}),
-    "mql-2": ("mql", {"reml": True, "order": 2}),
+    "mql-2": ("mql", {"reml": True, "order": 2, "max_iterations": 60}),
     "pql-2": ("pql", {"reml": True, "order": 2}),
     "laplace": ("laplace", {}),
     "agq": ("agq", {"nodes": 9}),

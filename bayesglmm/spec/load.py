@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.covariance import pedigree
+from bayesglmm.covariance import AR1Errors, pedigree
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.families import get_family
 from bayesglmm.methods.registry import get_method
@@ -170,6 +170,7 @@ def build_model(path: Path, spec: Section, table: Any, *, priors: Any = None) ->
             exposure=says.get("exposure"),
             dispersion=says.get("dispersion"),
             zi=says.get("zi"),
+            errors=AR1Errors(**spec["errors"]["ar1"]) if "errors" in spec else None,
             about=_about(path, spec),
             defaults=spec.get("fit"),
         )

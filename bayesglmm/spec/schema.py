@@ -255,6 +255,7 @@ SCHEMA: Check = table(
         "family_options": table(rest=option, what="option"),
         "priors": table(rest=_PRIOR, what="parameter"),
         "covariance": table(rest=covariance, what="group"),
+        "errors": table({"ar1": table({"group": text, "time": text}, required=("group",))}, required=("ar1",)),
         "fit": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
         "about": table({"teaches": text, "source": text, "licence": text, "citation": text, "notes": text}),
         "numbers": table(rest=list_of(_NUMBERS), names=METHODS, what="method"),

@@ -253,6 +253,18 @@ def test_save_and_load(tmp_path):
     assert bg.load_fit(tmp_path / "fit.nc").params == fit.params
 
 
+def test_in_a_model_file(tmp_path):
+    series().to_csv(tmp_path / "series.csv", index=False)
+    (tmp_path / "series.toml").write_text(
+        '[model]\nformula = "y ~ x + (1 | id)"\nfamily = "gaussian"\n[data]\nfile = "series.csv"\nlabels = ["id"]\n'
+        '[errors]\nar1 = {group = "id", time = "t"}\n'
+    )
+    fit = bg.load_model(tmp_path / "series.toml").fit()
+    assert fit.method == "reml"
+    own = bg.Model("y ~ x + (1 | id)", series(), errors=bg.AR1Errors("id", time="t")).fit("reml")
+    assert fit.loglik == pytest.approx(own.loglik, abs=1e-9)
+
+
 def test_what_leaves_the_correlation_aside_is_refused():
     data = series()
     model = bg.Model("y ~ x + (1 | id)", data, priors="flat", errors=bg.AR1Errors("id", time="t"))
