@@ -86,6 +86,21 @@ def _initial_mean(mean_range: tuple[float, float]) -> Callable[[Floats, Floats],
     return start
 
 
+def _drawn_inside(
+    start: Callable[[Floats, Floats], Floats], mean_range: tuple[float, float]
+) -> Callable[[Floats, Floats], Floats]:
+    """Starting means of a wider range, drawn into a narrower one; responses may lie outside it."""
+    low, high = mean_range
+
+    def inside(y: Floats, weights: Floats) -> Floats:
+        mu = start(y, weights)
+        end = low if np.isfinite(low) else high
+        width = high - low if np.isfinite(high - low) else max(abs(float(mu.mean()) - end), 1e-8)
+        return np.clip(mu, low + 0.01 * width, high - 0.01 * width)
+
+    return inside
+
+
 def _quasi(name: str, kind: _Variance, mean_range: tuple[float, float], options: dict[str, object]) -> Family:
     unit = mean_range == (0.0, 1.0)
     return Family(
@@ -173,7 +188,8 @@ def Quasi(
         The family's usual link. For a named variance: identity, log or logit as its means demand; for a function:
         identity.
     mean_range : (float, float), optional
-        Open interval in which V is positive, for a function. By default it is what the link can reach.
+        Open interval of the means, inside which V is positive. By default what the link can reach for a function, and
+        the interval of the name for a named variance, inside which it must lie.
 
     Returns
     -------
@@ -182,7 +198,8 @@ def Quasi(
     Raises
     ------
     FamilyError
-        For an unknown name, a link that does not go with it, or (when evaluated) a variance that is not positive.
+        For an unknown name, a link that does not go with it, a range of means that does not, or (when evaluated) a
+        variance that is not positive.
 
     Examples
     --------
@@ -194,7 +211,15 @@ def Quasi(
     name = str(variance).replace(" ", "").replace("**", "^").replace("*", "")
     if name not in _NAMED:
         raise FamilyError(f"unknown variance {variance!r}. Known: {', '.join(_NAMED)}; or give a function of mu.")
-    family = _quasi("quasi", _NAMED[name], _RANGES[_NAMED[name].support], {"variance": name})
+    reach = _RANGES[_NAMED[name].support]
+    between = reach if mean_range is None else _checked(mean_range)
+    if not (reach[0] <= between[0] and between[1] <= reach[1]):
+        raise FamilyError(
+            f"mean_range = {mean_range}; the variance {name} is for means between {reach[0]:g} and {reach[1]:g}."
+        )
+    family = _quasi("quasi", _NAMED[name], reach, {"variance": name})
+    if between != reach:
+        family = replace(family, mean_range=between, initial_mean=_drawn_inside(family.initial_mean, between))
     return family if link is None else _with_link(family, get_link(link, family))
 
 
@@ -207,9 +232,7 @@ def _from_function(function: Callable[[Floats], Floats], link: Link, mean_range:
         raise FamilyError(f"link {link.name!r} is not a named one; give it to the model: bg.Model(..., link=...).")
     if mean_range is None:
         mean_range = _reach(link)
-    low, high = mean_range
-    if not low < high:
-        raise FamilyError(f"mean_range = {mean_range}; two numbers (low, high) with low < high are expected.")
+    low, high = _checked(mean_range)
 
     def variance(mu: Floats) -> Floats:
         with np.errstate(all="ignore"):
@@ -231,6 +254,17 @@ def _from_function(function: Callable[[Floats], Floats], link: Link, mean_range:
     )
     label = getattr(function, "__name__", "function")
     return _quasi("quasi", kind, mean_range, {"variance": label})
+
+
+def _checked(mean_range: tuple[float, float]) -> tuple[float, float]:
+    """The two ends of a range of means."""
+    try:
+        low, high = map(float, mean_range)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not low < high:
+        raise FamilyError(f"mean_range = {mean_range}; two numbers (low, high) with low < high are expected.")
+    return low, high
 
 
 def _reach(link: Link) -> tuple[float, float]:

@@ -110,6 +110,25 @@ class Questions(Found):
         """
         return criteria.qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
 
+    def qic_at(self, scale: float | Fit) -> float:
+        """QIC at a scale that all candidates share; ``fit.qic`` takes each fit's own.
+
+        Parameters
+        ----------
+        scale : float or Fit
+            φ, or the fit whose φ it is: that of the largest model under consideration.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 0, 1, 9, 0, 6], "x": [0.0, 1, 2, 0, 1, 2], "z": [1.0, 1, 1, 0, 0, 0]})
+        >>> full, small = (bg.Model(f, data, family="quasipoisson").fit("irls") for f in ("y ~ x + z", "y ~ z"))
+        >>> bool(full.qic_at(full) == full.qic), bool(small.qic_at(full) < full.qic)
+        (True, True)
+        """
+        phi = scale if isinstance(scale, int | float) else scale.result.scale
+        return criteria.qic(self.model.problem, self.result, float(phi))
+
     def emmeans(self, factors: Any, **options: Any) -> pd.DataFrame:
         """Estimated marginal means of factors: averages of the linear predictor over a grid of all factors' levels.
 

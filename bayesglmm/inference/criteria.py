@@ -86,7 +86,7 @@ def qaic(problem: Problem, result: Result, *, parent: tuple[Problem, Result]) ->
     return -2.0 * Q / max(c, 1.0) + 2.0 * (len(result.beta) + 1)
 
 
-def qic(problem: Problem, result: Result) -> float:
+def qic(problem: Problem, result: Result, scale: float | None = None) -> float:
     """Quasi-likelihood under the independence model criterion −2Q/φ + 2 tr(Ω V_R).
 
     Ω is the model-based information of independent rows and V_R the robust covariance of the fit (HC0 where the fit
@@ -96,16 +96,25 @@ def qic(problem: Problem, result: Result) -> float:
     ----------
     problem, result
         An ``irls`` fit, or a ``gee`` fit with its robust covariance.
+    scale : float, optional
+        φ in both terms; the fit's own when left out. Candidates that are compared need one φ, that of the largest model
+        (Pan 2001, section 2).
     """
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise MethodError(f"scale is {scale!r}; a positive number is expected, or the fit whose scale it is.")
     if problem.design.blocks and result.method not in ("irls", "gee"):
         raise MethodError("QIC is for marginal models without random effects.")
     if "qic" in result.extras:
-        return float(result.extras["qic"])
+        if scale is None:
+            return float(result.extras["qic"])
+        trace = result.extras["cic"] * result.extras["independence_scale"] / scale
+        return -2.0 * quasi_loglik(problem, result, scale) + 2.0 * float(trace)
     factor = factor_at(problem, result.eta, result.psi)
     robust = result.cov_beta
     if result.options.get("cov", "model") == "model":
         aux = auxiliary_values(problem, result.psi)
         source = problem_rows(problem)
         robust = heteroscedastic_covariance("HC0", source, problem.family, problem.link, aux, result.beta, factor)
-    penalty = float(np.trace(np.linalg.solve(factor.inverse(), robust))) / result.scale
-    return -2.0 * quasi_loglik(problem, result) + 2.0 * penalty
+    phi = result.scale if scale is None else scale
+    penalty = float(np.trace(np.linalg.solve(factor.inverse(), robust))) / phi
+    return -2.0 * quasi_loglik(problem, result, phi) + 2.0 * penalty

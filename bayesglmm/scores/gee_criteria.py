@@ -32,12 +32,12 @@ def criteria(equations: Equations, point: Point, robust: Floats, independent: Po
     dict
         ``quasi_loglik`` Q = −deviance / (2φ), taken at the fit's own means and scale; ``cic`` = tr(Ω V) with Ω the
         inverse of the model-based covariance of the independence fit and V the robust covariance; ``qic`` = −2Q + 2
-        CIC; ``qicu`` = −2Q + 2p.
+        CIC; ``qicu`` = −2Q + 2p; ``independence_scale`` the φ in Ω.
 
     Notes
     -----
     Pan (2001), Biometrics 57, 120-125; CIC is Hin & Wang (2009), Statistics in Medicine 28, 642-658. Fits that are to
-    be compared should share one scale (``scale=``), as Pan takes that of the largest model.
+    be compared should share one scale (``scale=``, or ``fit.qic_at`` afterwards), as Pan takes that of the largest model.
     """
     q = equations
     mu = q.link.mean(point.beta @ q.XT + q.offset)
@@ -45,5 +45,5 @@ def criteria(equations: Equations, point: Point, robust: Floats, independent: Po
     out: dict[str, Any] = {"quasi_loglik": Q, "qicu": -2.0 * Q + 2.0 * len(point.beta)}
     if independent is not None:
         cic = float(np.einsum("ij,ji->", independent.B @ independent.B.T, robust)) / independent.phi
-        out |= {"cic": cic, "qic": -2.0 * Q + 2.0 * cic}
+        out |= {"cic": cic, "qic": -2.0 * Q + 2.0 * cic, "independence_scale": independent.phi}
     return out

@@ -114,6 +114,7 @@ def fit_irls(
         penalty=penalty,
         profile=chunked_profile(problem, executor) if in_chunks else None,
         loglik=in_chunks and follows_deviance(problem.family),
+        executor=executor,
     )
     scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
     df = float(n - p)

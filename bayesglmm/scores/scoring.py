@@ -168,10 +168,10 @@ def _sample_start(source: RowSource, family: Family, link: Link, aux: Aux, max_i
     if factor is None or factor.condition > GRAM_CONDITION:
         return found.beta
     step = factor.step(sums.score)
-    return found.beta + step if _change(step, sums) < NEAR else found.beta
+    return found.beta + step if change_of(step, sums) < NEAR else found.beta
 
 
-def _change(step: Floats, sums: Sums) -> float:
+def change_of(step: Floats, sums: Sums) -> float:
     """Root mean square change of η by a step, rows weighted by W."""
     return float(np.sqrt(max(float(step @ sums.score), 0.0) / sums.weight)) if sums.weight > 0 else np.inf
 
@@ -203,7 +203,7 @@ def _advance(at: Callable[[Floats], Sums], state: _State, family: Family, tolera
     if direct and decrement < tolerance:  # there already
         return replace(state, decrement=decrement, converged=True, message=_SOLVED)
     state = replace(state, iterations=state.iterations + 1, decrement=decrement)
-    if direct and state.whole and _change(step, sums) < SETTLED:  # a look at what comes would change nothing
+    if direct and state.whole and change_of(step, sums) < SETTLED:  # a look at what comes would change nothing
         gain = float(step @ sums.score)
         sums = replace(sums, deviance=sums.deviance - gain, objective=sums.objective - gain)
         return replace(state, beta=beta + step, sums=sums, converged=True, message=_SOLVED)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import DataWarning, SeparationWarning
+from bayesglmm.errors import BayesGLMMWarning, DataWarning, SeparationWarning
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
 from bayesglmm.result import Status
@@ -17,9 +18,10 @@ from bayesglmm.scores.alternate import Profile, alternate
 from bayesglmm.scores.firth import firth_adjustment
 from bayesglmm.scores.likelihood import rows_loglik
 from bayesglmm.scores.polish import polish
-from bayesglmm.scores.rows import RowSource
+from bayesglmm.scores.rows import RowSource, problem_rows
 from bayesglmm.scores.scoring import Scored, score_equations
 from bayesglmm.scores.separation import find_separation
+from bayesglmm.scores.together import solve_together
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
@@ -60,6 +62,7 @@ def solve_mean_model(
     penalty: str | None = None,
     profile: Profile | None = None,
     loglik: bool = False,
+    executor: Any = None,
 ) -> Solution:
     """Solve for the coefficients, by turns with an auxiliary where the variance function has one.
 
@@ -75,6 +78,8 @@ def solve_mean_model(
         How the auxiliary is found when the rows are not in memory.
     loglik : bool
         Sum the log-likelihood at the first look at all rows (``scored.opening``).
+    executor : concurrent.futures.Executor, optional
+        Sums the parts of data in chunks.
 
     Warns
     -----
@@ -102,7 +107,11 @@ def solve_mean_model(
     boundary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if family.scale is not None and family.auxiliaries:
-        turns = alternate(problem, score_at, start, tolerance, profile)
+        turns = None
+        if problem.design.chunks is not None and penalty is None and start is None:
+            turns = solve_together(problem, _of_sample, tolerance, max_iterations, executor)
+        if turns is None:
+            turns = alternate(problem, score_at, start, tolerance, profile)
         scored, psi, boundary, notes = turns.scored, turns.psi, turns.boundary, turns.notes
     else:
         psi = np.zeros(len(family.auxiliaries))
@@ -119,6 +128,14 @@ def solve_mean_model(
     if penalty is None:
         status = _look_for_separation(problem, source, scored, status)
     return Solution(scored, psi, auxiliary_values(problem, psi), _look_at_condition(scored, status))
+
+
+def _of_sample(problem: Problem) -> tuple[Floats, Floats]:
+    """Coefficients and auxiliary of rows in memory, to start from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BayesGLMMWarning)
+        found = solve_mean_model(problem, problem_rows(problem), tolerance=1e-3)
+    return found.scored.beta, found.psi
 
 
 def _look_for_separation(problem: Problem, source: RowSource, scored: Scored, status: Status) -> Status:

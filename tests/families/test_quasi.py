@@ -141,3 +141,21 @@ def test_tweedie_is_a_likelihood_between_one_and_two_only() -> None:
         assert Tweedie(p).name == "tweedie"
         assert Tweedie(p).options["power"] == p
         np.testing.assert_allclose(Tweedie(p).variance(np.array([0.5, 3.0]), ()), np.array([0.5, 3.0]) ** p)
+
+
+def test_mean_range_of_a_named_variance() -> None:
+    family = Quasi("mu(1-mu)", mean_range=(0.1, 0.9))
+    assert family.mean_range == (0.1, 0.9)
+    assert family.trials
+    start = family.initial_mean(np.array([0.0, 1.0, 0.4]), np.array([20.0, 20.0, 1.0]))
+    assert ((start > 0.1) & (start < 0.9)).all()
+    mu = np.array([0.3])
+    assert family.variance(mu, ()) == get_family("quasibinomial").variance(mu, ())
+    above = Quasi("mu^2", mean_range=(2.0, np.inf), link="identity")
+    assert (above.initial_mean(np.array([0.5, 3.0, 10.0]), np.ones(3)) > 2.0).all()
+
+
+@pytest.mark.parametrize("between", [(0.5, 1.5), (0.9, 0.1), (0.1,), "ab"])
+def test_mean_ranges_that_do_not_go_with_the_variance(between: object) -> None:
+    with pytest.raises(FamilyError, match="mean_range"):
+        Quasi("mu(1-mu)", mean_range=between)

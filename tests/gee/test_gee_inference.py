@@ -123,6 +123,11 @@ def test_criteria() -> None:
     fit = gee("poisson", data)
     extras = fit.result.extras
     assert fit.qic == pytest.approx(-2 * fit.quasi_loglik + 2 * extras["cic"])
+    assert fit.qic_at(fit) == pytest.approx(
+        -2 * fit.quasi_loglik + 2 * extras["cic"] * extras["independence_scale"] / fit.result.scale
+    )
+    held = gee("poisson", data, scale=2.0)
+    assert held.qic_at(1.0) == pytest.approx(held.qic * 2.0, rel=1e-8)
     assert extras["qicu"] == pytest.approx(fit.deviance / fit.result.scale + 6)
     independent = gee("poisson", data, corr="independence")
     expected = np.trace(np.linalg.solve(independent.result.extras["cov_model"], fit.result.extras["cov_robust"]))

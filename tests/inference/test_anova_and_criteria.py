@@ -250,6 +250,18 @@ def test_qic_is_qaic_like_when_the_model_holds() -> None:
     assert qic(made, robust) == pytest.approx(qic(made, result), rel=1e-10)
 
 
+def test_qic_at_a_common_scale() -> None:
+    """At a given φ both terms are divided by it: it changes with 1/φ, and differences of candidates with it."""
+    made = problem("quine", "quasipoisson-main")
+    result = fit_irls(made)
+    assert qic(made, result, result.scale) == pytest.approx(qic(made, result), rel=1e-12)
+    assert qic(made, result, 3.0) == pytest.approx(qic(made, result) * result.scale / 3.0, rel=1e-12)
+    fixed = fit_irls(made, scale=1.0)
+    assert qic(made, fixed, result.scale) == pytest.approx(qic(made, result), rel=1e-10)
+    with pytest.raises(MethodError, match="positive number"):
+        qic(made, result, 0.0)
+
+
 # --- estimability -------------------------------------------------------------------------------------------------
 
 

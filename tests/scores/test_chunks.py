@@ -102,6 +102,23 @@ def test_chunks_give_the_fit_of_the_table(name: str) -> None:
     assert streamed.summary().splitlines()[:-1] == memory.summary().splitlines()[:-1]
 
 
+def test_shape_and_coefficients_are_found_in_the_same_passes() -> None:
+    memory, streamed = both("over ~ x + g", whole(), chunks(whole()), family="negative_binomial")
+    assert_same(memory, streamed)
+    assert streamed.status.converged
+    assert streamed.status.evaluations <= 6
+
+
+def test_a_shape_at_infinity_is_found_by_turns() -> None:
+    rng = np.random.default_rng(12)
+    data = pd.DataFrame({"x": rng.normal(size=300)})
+    data["y"] = rng.binomial(6, 1.0 / (1.0 + np.exp(-data.x)))  # less variance than Poisson
+    with pytest.warns(bg.SingularFitWarning):
+        memory, streamed = both("y ~ x", data, chunks(data, 50), family="negative_binomial")
+    assert memory.status.boundary == streamed.status.boundary == ("theta",)
+    np.testing.assert_allclose(streamed.result.beta, memory.result.beta, rtol=1e-8)
+
+
 def test_missing_rows_are_dropped_and_counted_once() -> None:
     data = whole()
     data.loc[[3, 500, 501], "x"] = np.nan

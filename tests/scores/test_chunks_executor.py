@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ class Backwards(Executor):
 def test_threads_give_the_same_bits(model: bg.Model) -> None:
     with ThreadPoolExecutor(3) as pool:
         assert_same_bits(model.fit("irls"), model.fit("irls", executor=pool))
+
+
+def test_processes_give_the_same_bits(model: bg.Model) -> None:
+    # families and links hold lambdas, which processes started afresh must be able to take
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        together = model.fit("irls", executor=pool, cov="HC0")
+        workers = set(pool.map(_process, range(8)))
+    assert os.getpid() not in workers
+    assert_same_bits(model.fit("irls", cov="HC0"), together)
+
+
+def _process(_: int) -> int:
+    return os.getpid()
 
 
 def test_the_order_of_the_work_does_not_matter(model: bg.Model) -> None:
