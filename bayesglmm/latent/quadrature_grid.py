@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+#: Sums of squared polynomials are scaled down beyond this.
+LARGE = 1e200
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -33,17 +36,24 @@ class Grid:
 @cache
 def hermite(count: int) -> tuple[Floats, Floats]:
     """Gauss-Hermite nodes and log weights for the standard normal density, shape (count,) each."""
-    # Golub-Welsch: the Jacobi matrix of the probabilists' polynomials has off-diagonal sqrt(1..count-1). Its
-    # eigenvectors give the weights without overflow, and the far nodes keep a relative accuracy that the usual
-    # formulas lose.
     if count == 1:
         return np.zeros(1), np.zeros(1)
-    from scipy.linalg import eigh_tridiagonal
+    from scipy.linalg import eigvalsh_tridiagonal
 
-    nodes, vectors = eigh_tridiagonal(np.zeros(count), np.sqrt(np.arange(1.0, count)))
+    # Golub-Welsch: the nodes are the eigenvalues of the Jacobi matrix. The weights are not taken from its eigenvectors,
+    # whose smallest entries are rounding from fifty nodes on, but from 1/w = Σ p_k², p_k the orthonormal polynomials.
+    nodes = eigvalsh_tridiagonal(np.zeros(count), np.sqrt(np.arange(1.0, count)))
     nodes = 0.5 * (nodes - nodes[::-1])
-    first = np.abs(vectors[0])
-    log_weights = np.log(first) + np.log(first[::-1])
+    before, p, total, shift = np.zeros(count), np.ones(count), np.ones(count), np.zeros(count)
+    for k in range(1, count):
+        before, p = p, (nodes * p - np.sqrt(k - 1.0) * before) / np.sqrt(k)
+        total += p * p
+        large = total > LARGE
+        if large.any():
+            down = np.where(large, 1.0 / np.sqrt(LARGE), 1.0)
+            before, p, total = before * down, p * down, total * down**2
+            shift += np.where(large, np.log(LARGE), 0.0)
+    log_weights = -np.log(total) - shift
     return nodes, log_weights - np.log(np.exp(log_weights).sum())
 
 

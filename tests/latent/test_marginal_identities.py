@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from latent_cases import a_point, block, made_up, problem_of
 from scipy.integrate import quad
-from scipy.special import gammaln
+from scipy.special import gammaln, roots_hermitenorm
 from scipy.stats import multivariate_normal
 
 from bayesglmm.latent import fit_marginal, marginal_loglik, quadrature
@@ -98,6 +98,23 @@ def test_nodes_integrate_polynomials_of_the_normal(count):
     for k in range(min(count, 12)):
         assert np.isclose(np.sum(np.exp(log_weights) * nodes ** (2 * k)), moments[k], rtol=1e-10)
         assert np.isclose(np.sum(np.exp(log_weights) * nodes ** (2 * k + 1)), 0.0, atol=1e-9 * moments[k])
+
+
+@pytest.mark.parametrize("count", [3, 25, 51, 81, 151, 201])
+def test_far_nodes_keep_the_relative_accuracy_of_their_weights(count):
+    """They multiply exp(x²/2): a weight of 1e-100 counts as much as the others."""
+    nodes, log_weights = hermite(count)
+    expected, weights = roots_hermitenorm(count)
+    np.testing.assert_allclose(nodes, expected, atol=1e-12)
+    np.testing.assert_allclose(log_weights, np.log(weights / weights.sum()), atol=1e-10)
+
+
+def test_a_thousand_nodes_do_not_overflow():
+    nodes, log_weights = hermite(1001)
+    level = log_weights + 0.5 * nodes**2  # the logs of the distances between the nodes, nearly
+    assert np.isclose(np.exp(log_weights) @ nodes**4, 3.0, rtol=1e-10)
+    middle = 0.5 * (nodes[2:] - nodes[:-2]) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(level[20:-20], np.log(middle)[19:-19], atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [[(7, 1)], [(6, 2)]])
