@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 300
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo study test test-all fuzz lint lock clean
+.PHONY: demo study test test-all fuzz docs lint lock clean
 
 demo: .venv/.ready  ## the main job: one model, five methods, one report
 	$(BIN)/bayesglmm compare models/cbpp.toml --methods mql,pql,laplace,agq,mcmc --out out/cbpp
@@ -28,6 +28,9 @@ fuzz: .venv/.ready  ## coverage-guided fuzzing of what strangers may send, FUZZ_
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	for target in formula model_file saved_fit; do $(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
+docs: .venv/.ready  ## the site, every example run, warnings as errors: out/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs out/docs
+
 lint: .venv/.ready  ## style, docstrings, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,7 +40,7 @@ lint: .venv/.ready  ## style, docstrings, types
 	@test -n "$(PYTHON)" || { echo "No Python 3.12 or newer found. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "Building .venv with $(PYTHON)"
 	@"$(PYTHON)" -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[test,docs,dev]"
 	@touch $@
 
 lock: .venv/.ready  ## write the versions that are installed now as the new constraints
