@@ -17,7 +17,7 @@ from bayesglmm.scores.solve import Factor
 
 Floats = NDArray[np.float64]
 
-KINDS = ("pearson", "deviance", "response", "working", "quantile")
+KINDS = ("pearson", "deviance", "response", "working", "quantile", "normalized")
 
 
 def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed: int | None = 0) -> Floats:
@@ -29,11 +29,13 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
         The model.
     result : Result
         The fit; conditional modes or means of random effects are part of its linear predictor.
-    kind : {"pearson", "deviance", "response", "working", "quantile"}
+    kind : {"pearson", "deviance", "response", "working", "quantile", "normalized"}
         ``"pearson"`` √w (y − E y) / √V, under a dispersion model divided by the root of the row's own φ too;
         ``"deviance"`` sign(y − μ) √(w d); ``"response"`` y − μ (a proportion for
         binomial data); ``"working"`` (y − μ) dη/dμ; ``"quantile"`` Φ⁻¹(u) with u uniform between F(y−) and F(y):
-        exactly standard normal under the model (Dunn & Smyth 1996, J. Comput. Graph. Statist. 5, 236-244).
+        exactly standard normal under the model (Dunn & Smyth 1996, J. Comput. Graph. Statist. 5, 236-244);
+        ``"normalized"`` Pearson's divided by √φ and, where errors go together within groups, made independent by the
+        inverse Cholesky factor of their correlation (Pinheiro & Bates 2000, section 5.1.3).
     seed : int or None
         Seed of the uniform draws of quantile residuals of a discrete response; None draws afresh.
 
@@ -56,9 +58,18 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
     if kind == "working":
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(gap == 0.0, 0.0, gap / problem.link.slope(result.eta))
-    if kind == "pearson":
-        return np.sign(gap) * np.sqrt(pearson_at(problem, result.eta, result.psi))
+    if kind in ("pearson", "normalized"):
+        pearson = np.sign(gap) * np.sqrt(pearson_at(problem, result.eta, result.psi))
+        return pearson if kind == "pearson" else _normalized(problem, result, pearson)
     return np.sign(gap) * np.sqrt(deviance_at(problem, result.eta, result.psi))
+
+
+def _normalized(problem: Problem, result: Result, pearson: Floats) -> Floats:
+    """Pearson residuals over √φ, whitened; a dispersion model has its rows' own φ in them already."""
+    if problem.errors is None:
+        return pearson if problem.design.auxiliaries else pearson / np.sqrt(result.scale)
+    at = result.theta[len(result.theta) - problem.errors.n_params :]
+    return problem.errors.whiten(at, pearson) / np.sqrt(result.scale)
 
 
 def deviance(problem: Problem, result: Result) -> float:

@@ -109,7 +109,7 @@ class Checking(Found):
         )
 
     def residuals(self, kind: str = "deviance", **options: Any) -> np.ndarray:
-        """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"`` or ``"quantile"``."""
+        """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"``, ``"quantile"``, ``"normalized"``."""
         return residuals.residuals(self.model.problem, self.result, kind, **options)
 
     def influence(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dense_textbook import Dense, effects_covariance, indicator
+from error_series import series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_data import frame
@@ -56,16 +57,6 @@ def test_nlme(name):
         assert fit.random["Subject"].iloc[0, 0] == pytest.approx(expected["blup_first"], rel=1e-5)
 
 
-def series(seed: int = 0) -> pd.DataFrame:
-    """Short series with gaps, in no order, weights and two regressors."""
-    rng = np.random.default_rng(seed)
-    data = pd.DataFrame({"id": np.repeat(np.arange(12), 5), "t": np.tile([0, 1, 2, 4, 7], 12)})
-    data["x"] = rng.normal(size=60)
-    data["y"] = 1.0 + data["x"] + np.repeat(rng.normal(size=12), 5) + rng.normal(size=60)
-    data["w"] = rng.uniform(0.5, 2.0, 60)
-    return data.sample(frac=0.85, random_state=seed).reset_index(drop=True)
-
-
 def autoregression(data: pd.DataFrame, rho: float) -> np.ndarray:
     """R of AR(1) series."""
     gap = np.abs(np.subtract.outer(data["t"].to_numpy(), data["t"].to_numpy()))
@@ -103,7 +94,17 @@ def test_the_fit_is_the_dense_one(method, formula):
     expected = np.sqrt(np.einsum("ij,jk,ik->i", D, C, D))
     np.testing.assert_allclose(fit.predict(kind="linear")["se"], expected, rtol=1e-7)
     np.testing.assert_allclose(fit.predict(data, kind="linear")["se"], expected, rtol=1e-7)
+    plain = (oracle.residual - oracle.Z @ oracle.blup) * np.sqrt(model.problem.case_weights / fit.result.scale)
+    half = np.linalg.inv(np.linalg.cholesky(_by_time(data, autoregression(data, fit.params["errors.rho"]))))
+    order = np.lexsort((data["t"], data["id"]))
+    np.testing.assert_allclose(fit.residuals("normalized")[order], half @ plain[order], atol=1e-8)
     np.testing.assert_allclose(fit.residuals("response"), oracle.residual - oracle.Z @ oracle.blup, atol=1e-8)
+
+
+def _by_time(data: pd.DataFrame, R: np.ndarray) -> np.ndarray:
+    """R with the rows in series and time order: its Cholesky factor is the one whitening uses."""
+    order = np.lexsort((data["t"], data["id"]))
+    return R[np.ix_(order, order)]
 
 
 def _equations(oracle: Dense, fit, R: np.ndarray) -> np.ndarray:
@@ -263,52 +264,3 @@ def test_in_a_model_file(tmp_path):
     assert fit.method == "reml"
     own = bg.Model("y ~ x + (1 | id)", series(), errors=bg.AR1Errors("id", time="t")).fit("reml")
     assert fit.loglik == pytest.approx(own.loglik, abs=1e-9)
-
-
-def test_what_leaves_the_correlation_aside_is_refused():
-    data = series()
-    model = bg.Model("y ~ x + (1 | id)", data, priors="flat", errors=bg.AR1Errors("id", time="t"))
-    assert model.methods == ("ml", "reml")
-    assert bg.Model("y ~ x", data, errors=bg.AR1Errors("id")).natural_method == "reml"
-    for method in ("laplace", "pql", "mcmc"):
-        with pytest.raises(bg.MethodError, match="go together: AR"):
-            model.fit(method)
-    with pytest.raises(bg.MethodError, match="independent errors"):
-        model.to_pymc()
-    fit = model.fit("ml")
-    with pytest.raises(bg.MethodError, match="independent errors"):
-        fit.confint(method="profile")
-    with pytest.raises(bg.MethodError, match="satterthwaite"):
-        model.fit("reml", df="kenward-roger")
-    with pytest.raises(bg.MethodError, match="independent errors"):
-        bg.Model("y ~ x", data, errors=bg.AR1Errors("id")).fit("ml").influence()
-
-
-@pytest.mark.parametrize(
-    ("errors", "message"),
-    [
-        ("ar1", "AR1Errors"),
-        (bg.AR1Errors("id", time="same"), "twice"),
-        (bg.AR1Errors("row"), "one row"),
-        (bg.AR1Errors("id", time="word"), "numbers"),
-        (bg.KnownErrors(np.eye(2), "id"), "has 2 rows; a group has"),
-        (bg.KnownErrors(np.ones((8, 8)), "id"), "positive definite"),
-        (bg.KnownErrors(np.arange(4.0).reshape(2, 2), "id"), "symmetric"),
-        (bg.KnownErrors(np.eye(3), "id", position="t"), "lacks the position"),
-        (bg.KnownErrors({0: np.eye(2)}, "id"), "no matrix|rows"),
-        (bg.KnownErrors({0: np.eye(2)}, "id", position="t"), "without position"),
-    ],
-)
-def test_bad_errors_are_refused(errors, message):
-    data = series().assign(same=1.0, word="a")
-    data["row"] = np.arange(len(data))
-    with pytest.raises(bg.BayesGLMMError, match=message):
-        bg.Model("y ~ x + (1 | id)", data, errors=errors)
-
-
-def test_errors_across_levels_and_other_families_are_refused():
-    data = series().assign(item=lambda d: d["t"].astype(str))
-    with pytest.raises(bg.MethodError, match="within one level"):
-        bg.Model("y ~ x + (1 | id) + (1 | item)", data, errors=bg.AR1Errors("id", time="t")).fit("reml")
-    with pytest.raises(bg.MethodError, match="gaussian family"):
-        bg.Model("y ~ x", data.assign(y=np.arange(len(data))), "poisson", errors=bg.AR1Errors("id"))
