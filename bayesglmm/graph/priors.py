@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,16 @@ import pytensor.tensor as pt
 from pymc.distributions import transforms
 
 from bayesglmm.priors import Prior
+
+#: Distributions that PyMC has by another name: ours → (its name, its parameters from ours).
+_TRANSLATED: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
+    "PC": ("Exponential", lambda upper, probability: {"lam": -np.log(probability) / upper}),
+}
+
+
+def _class(prior: Prior) -> Any:
+    """PyMC's distribution of a prior."""
+    return getattr(pm, _TRANSLATED[prior.name][0] if prior.name in _TRANSLATED else prior.name)
 
 
 def vector(name: str, priors: Sequence[Prior], labels: Sequence[str], dims: str | None = None) -> Any:
@@ -28,7 +38,7 @@ def vector(name: str, priors: Sequence[Prior], labels: Sequence[str], dims: str 
 def on_the_line(name: str, priors: Sequence[Prior], dims: str, transform: Any) -> Any:
     """One vector variable of parameters that may be any number, sampled in the coordinates of `transform`."""
     if _alike(priors):
-        return getattr(pm, priors[0].name)(name, **_parameters(priors, vector=True), transform=transform, dims=dims)
+        return _class(priors[0])(name, **_parameters(priors, vector=True), transform=transform, dims=dims)
     return pm.CustomDist(
         name, **_mixed(priors), support_point=lambda rv, size: pt.zeros_like(rv), transform=transform, dims=dims
     )
@@ -66,7 +76,8 @@ def _alike(priors: Sequence[Prior]) -> bool:
 def _parameters(priors: Sequence[Prior], vector: bool) -> dict[str, Any]:
     names = [k for k, _ in priors[0].params]
     values = np.array([[v for _, v in p.params] for p in priors]).reshape(len(priors), len(names))
-    return {k: values[:, j] if vector else values[0, j] for j, k in enumerate(names)}
+    given = {k: values[:, j] if vector else values[0, j] for j, k in enumerate(names)}
+    return _TRANSLATED[priors[0].name][1](**given) if priors[0].name in _TRANSLATED else given
 
 
 def _distribution(priors: Sequence[Prior], vector: bool) -> Any:
@@ -75,14 +86,14 @@ def _distribution(priors: Sequence[Prior], vector: bool) -> Any:
     given = _parameters(priors, vector)
     if first.power == 1:
         shape = {"shape": len(priors)} if vector else {}
-        return getattr(pm, first.name).dist(**given, **shape)
+        return _class(first).dist(**given, **shape)
     return pm.CustomDist.dist(*given.values(), **_powered(first, tuple(given)))
 
 
 def _powered(prior: Prior, names: Sequence[str]) -> dict[str, Any]:
     """How a parameter x is distributed when xᵏ has the named distribution."""
     k = prior.power
-    named = getattr(pm, prior.name)
+    named = _class(prior)
 
     def draw(*args: Any) -> Any:
         *params, size = args
@@ -100,7 +111,7 @@ def _register(name: str, priors: Sequence[Prior], shape: dict[str, Any]) -> Any:
     first = priors[0]
     given = _parameters(priors, bool(shape))
     if first.power == 1:
-        return getattr(pm, first.name)(name, **given, **shape)
+        return _class(first)(name, **given, **shape)
     low, high = first.support
     transform = transforms.log if high == np.inf else transforms.Interval(low, high)
     start = lambda rv, size, *params: pt.ones_like(rv) * (1.0 if high == np.inf else 0.5 * (low + high))  # noqa: E731

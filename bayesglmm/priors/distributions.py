@@ -148,6 +148,11 @@ def _exponential(x: Floats, lam: Floats) -> tuple[Floats, Floats]:
     return np.log(lam) - lam * x, -lam + np.zeros_like(x)
 
 
+def _complexity(x: Floats, upper: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    """Exponential with P(x > upper) = probability: Simpson et al. (2017), Statistical Science 32, section 3.3."""
+    return _exponential(x, -np.log(probability) / upper)
+
+
 def _gamma(x: Floats, alpha: Floats, beta: Floats) -> tuple[Floats, Floats]:
     value = alpha * np.log(beta) - gammaln(alpha) + (alpha - 1.0) * np.log(x) - beta * x
     return value, (alpha - 1.0) / x - beta
@@ -225,6 +230,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         _row("HalfCauchy", _half(_cauchy, 0), _positive("beta"), low=0.0),
         _row("HalfFlat", _flat, low=0.0, proper=False),
         _row("Exponential", _exponential, _positive("lam"), low=0.0),
+        _row("PC", _complexity, _positive("upper"), _positive("probability", 0.05), low=0.0),
         _row("Gamma", _gamma, _positive("alpha"), _positive("beta"), low=0.0),
         _row("InverseGamma", _inverse_gamma, _positive("alpha"), _positive("beta"), low=0.0),
         _row("LogNormal", _log_normal, _MU, _SIGMA, low=0.0),

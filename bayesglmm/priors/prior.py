@@ -31,7 +31,8 @@ class Prior:
     name : str
         ``"Normal"``, ``"StudentT"``, ``"Cauchy"``, ``"Laplace"``, ``"Logistic"``, ``"Flat"``; for scales
         ``"HalfNormal"``, ``"HalfStudentT"``, ``"HalfCauchy"``, ``"HalfFlat"``, ``"Exponential"``, ``"Gamma"``,
-        ``"InverseGamma"``, ``"LogNormal"``, ``"Weibull"``; on an interval ``"Uniform"``, ``"Beta"``,
+        ``"InverseGamma"``, ``"LogNormal"``, ``"Weibull"``, and ``"PC"``, the penalised-complexity prior of a standard
+        deviation, P(sd > upper) = probability (Simpson et al. 2017): exponential; on an interval ``"Uniform"``, ``"Beta"``,
         ``"TruncatedNormal"``; and ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009).
     on : {"value", "variance", "precision"}
         For a positive parameter x, the scale on which the distribution is stated: x itself, x² or x⁻². The
@@ -48,6 +49,8 @@ class Prior:
     --------
     >>> print(Prior("Normal", mu=0, sigma=2.5))
     Normal(mu=0, sigma=2.5)
+    >>> print(Prior("PC", upper=1, probability=0.01))
+    PC(upper=1, probability=0.01)
     >>> print(Prior("Gamma", alpha=0.5, beta=0.0164, on="precision"))
     Gamma(alpha=0.5, beta=0.0164) on the precision
     """
@@ -60,6 +63,11 @@ class Prior:
         if on not in SCALES:
             raise SpecError(f"a prior is stated on {on!r}; it can be on {', '.join(map(repr, SCALES))}.")
         values = _checked(name, params)
+        if name == "PC" and (values["probability"] >= 1.0 or on != "value"):
+            wrong = f"probability={values['probability']:g}" if on == "value" else f"on={on!r}"
+            raise SpecError(
+                f"a PC prior says P(sd > upper) = probability, below 1, of the sd itself; {wrong} was given."
+            )
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "params", tuple(values.items()))
         object.__setattr__(self, "on", on)

@@ -41,6 +41,7 @@ DRAWS: dict[str, Callable[..., Floats]] = {
     "HalfStudentT": lambda r, n, nu, sigma: np.abs(sigma * r.standard_t(nu, n)),
     "HalfCauchy": lambda r, n, beta: np.abs(beta * r.standard_cauchy(n)),
     "Exponential": lambda r, n, lam: r.exponential(1.0 / lam, n),
+    "PC": lambda r, n, upper, probability: r.exponential(-upper / np.log(probability), n),
     "Gamma": lambda r, n, alpha, beta: r.gamma(alpha, 1.0 / beta, n),
     "InverseGamma": lambda r, n, alpha, beta: beta / r.gamma(alpha, 1.0, n),
     "LogNormal": lambda r, n, mu, sigma: r.lognormal(mu, sigma, n),

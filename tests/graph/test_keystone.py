@@ -155,6 +155,7 @@ USER_PRIORS = {
     "x": Prior("StudentT", nu=4, sigma=2),
     "g.x.sd": Prior("Gamma", alpha=0.5, beta=0.2, on="precision"),
     "h.sd": Prior("Uniform", lower=0, upper=5),
+    "g.Intercept.sd": Prior("PC", upper=2, probability=0.1),
     "sigma": Prior("InverseGamma", alpha=2, beta=1),
 }
 
@@ -164,7 +165,9 @@ USER_PRIORS = {
 def test_joint_density_under_other_priors(form: str, priors: Any) -> None:
     """Over natural parameters: a bounded prior is sampled in coordinates of PyMC's own choice."""
     if form == "ar1" and priors != "flat":  # one sd for both columns
-        priors = {k: v for k, v in priors.items() if k != "g.x.sd"} | {"g.sd": priors["g.x.sd"]}
+        priors = {k: v for k, v in priors.items() if k not in ("g.x.sd", "g.Intercept.sd")} | {
+            "g.sd": priors["g.Intercept.sd"]
+        }
     problem = crossed_problem(LIKELIHOODS[0], LIKELIHOODS[0].links[0], form, priors)
     model, graph = compiled_graph(problem, jacobian=False)
     rng = np.random.default_rng(4)

@@ -23,6 +23,7 @@ EXAMPLES = {
     "HalfCauchy": {"beta": 1.4},
     "HalfFlat": {},
     "Exponential": {"lam": 1.6},
+    "PC": {"upper": 1.2, "probability": 0.1},
     "Gamma": {"alpha": 1.7, "beta": 0.9},
     "InverseGamma": {"alpha": 2.3, "beta": 0.9},
     "LogNormal": {"mu": 0.2, "sigma": 0.7},
@@ -49,7 +50,8 @@ def test_value_is_pymc_value(name: str) -> None:
     prior = Prior(name, **EXAMPLES[name])
     x = points(prior)
     given = {k: np.asarray(v) for k, v in EXAMPLES[name].items()}
-    theirs = pm.logp(getattr(pm, name).dist(**given), x).eval(mode="FAST_COMPILE")
+    named = pm.Exponential.dist(lam=-np.log(0.1) / 1.2) if name == "PC" else getattr(pm, name).dist(**given)
+    theirs = pm.logp(named, x).eval(mode="FAST_COMPILE")
     np.testing.assert_allclose(prior.log_density(x)[0], theirs, rtol=1e-8, atol=1e-8)
 
 
@@ -58,6 +60,10 @@ def test_value_is_pymc_value(name: str) -> None:
 def test_slope_is_the_finite_difference(name: str, on: str) -> None:
     if on != "value" and Prior(name, **EXAMPLES[name]).support[0] < 0:
         with pytest.raises(SpecError, match="below zero"):
+            Prior(name, on=on, **EXAMPLES[name])
+        return
+    if on != "value" and name == "PC":
+        with pytest.raises(SpecError, match="of the sd itself"):
             Prior(name, on=on, **EXAMPLES[name])
         return
     prior = Prior(name, on=on, **EXAMPLES[name])
@@ -70,7 +76,7 @@ def test_slope_is_the_finite_difference(name: str, on: str) -> None:
 @pytest.mark.parametrize("on", ["value", "precision", "variance"])
 @pytest.mark.parametrize("name", [n for n, d in DISTRIBUTIONS.items() if d.proper])
 def test_mass_is_one(name: str, on: str) -> None:
-    if on != "value" and Prior(name, **EXAMPLES[name]).support[0] < 0:
+    if on != "value" and (name == "PC" or Prior(name, **EXAMPLES[name]).support[0] < 0):
         return
     prior = Prior(name, on=on, **EXAMPLES[name])
     low, high = prior.support
@@ -130,3 +136,12 @@ def test_prints_and_compares() -> None:
     assert eval(repr(prior)) == prior
     assert prior == Prior("Normal", sigma=2.5)
     assert len({prior, Prior("Normal", sigma=2.5), Prior("Normal")}) == 2
+
+
+def test_complexity_prior_says_what_it_says() -> None:
+    """P(sd > upper) = probability, by the draws and by the density's integral."""
+    prior = Prior("PC", upper=0.8, probability=0.2)
+    x = np.linspace(0.8, 30.0, 200_001)
+    assert np.trapezoid(np.exp(prior.log_density(x)[0]), x) == pytest.approx(0.2, abs=1e-6)
+    with pytest.raises(SpecError, match="probability=1 was given"):
+        Prior("PC", upper=1, probability=1)

@@ -24,6 +24,7 @@ PRIORS = [
     bg.Prior("HalfStudentT", nu=4, sigma=2),
     bg.Prior("HalfCauchy", beta=2),
     bg.Prior("Exponential", lam=2),
+    bg.Prior("PC", upper=2, probability=0.1),
     bg.Prior("Gamma", alpha=3, beta=2),
     bg.Prior("InverseGamma", alpha=3, beta=2),
     bg.Prior("LogNormal", mu=1, sigma=0.5),
