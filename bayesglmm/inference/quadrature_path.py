@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import maximise
-from bayesglmm.latent.quadrature_nodes import Nodes, settings, settle_nodes
+from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settings, settle_nodes
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 #: Numbers of nodes shown when none are named.
 NODES = (1, 3, 5, 9, 15, 25, 51)
+#: Of them, those whose evaluation takes no more than this many values (a second or two).
+PATIENCE = 3e7
 
 
 def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | None = None) -> pd.DataFrame:
@@ -90,12 +92,14 @@ def _size(nodes: Any) -> tuple[float, ...]:
 
 
 def _fitting(objective: Objective) -> list[Nodes]:
-    """The usual numbers of nodes that the model bears; one is always among them."""
+    """The usual numbers of nodes that the model bears in reasonable time; one is always among them."""
     out: list[Nodes] = [1]
     for k in NODES[1:]:
         try:
-            settle_nodes(objective.structure, k, objective.prune)
+            settled = settle_nodes(objective.structure, k, objective.prune)
         except MethodError:
+            break
+        if evaluations(objective.structure, settled, objective.prune) > PATIENCE:
             break
         out.append(k)
     return out

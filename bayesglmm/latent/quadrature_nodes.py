@@ -115,6 +115,14 @@ def settle_nodes(structure: Structure, nodes: Any, prune: float = 0.0) -> Nodes:
     return asked[0] if len(asked) == 1 else (asked[0], asked[1])
 
 
+def evaluations(structure: Structure, nodes: Nodes, prune: float = 0.0) -> float:
+    """Density values of one evaluation: nodes × rows."""
+    order = nesting(structure.layouts) or range(len(structure.layouts))
+    asked = nodes if isinstance(nodes, tuple) else (nodes,) * len(structure.layouts)
+    counts = [_count(k, structure.layouts[b].size, prune) for k, b in zip(asked, order)]
+    return float(np.prod([float(c) for c in counts])) * structure.n
+
+
 def _asked(nodes: Any) -> tuple[int, ...]:
     given = tuple(nodes) if isinstance(nodes, tuple | list) else (nodes,)
     whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1 for k in given)

@@ -294,3 +294,60 @@ def test_a_pair_of_nodes_is_for_two_factors():
     )
     with pytest.raises(MethodError, match=r"\(outer, inner\) numbers of nodes are for two nested"):
         fit_marginal(one, nodes=(3, 5))
+
+
+@pytest.mark.slow
+def test_the_graph_kernel_gives_the_same_value_and_gradient():
+    problem = nested("negative_binomial")
+    closed, graph = (make_objective(problem, (3, 4), kernel) for kernel in ("auto", "graph"))
+    point = a_point(problem, 1)
+    one, other = closed.evaluate(*point), graph.evaluate(*point)
+    assert np.isclose(one.value, other.value, rtol=1e-11)
+    np.testing.assert_allclose(joined(other), joined(one), rtol=1e-7, atol=1e-8)
+
+
+# --- fits -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_family_variance_of_zero_is_a_boundary():
+    """Responses without any effect of the inner units: the fit is that of the outer factor alone."""
+    rng = np.random.default_rng(8)
+    n = 240
+    X = np.c_[np.ones(n), rng.standard_normal((n, 2))]
+    outer, inner = np.arange(n) // 20, np.arange(n) // 4
+    # Every inner unit has the same counts: less variation between them than chance would give.
+    y = np.tile([0.0, 1.0, 2.0, 3.0], n // 4) + (outer % 3)
+    ones = np.ones((n, 1))
+    both = fit_marginal(problem_of([block("a", outer, ones), block("b", inner, ones)], X, y, "poisson"), nodes=7)
+    alone = fit_marginal(problem_of([block("a", outer, ones)], X, y, "poisson"), nodes=7)
+    assert both.status.boundary == ("the sd of c0 in b is zero",)
+    assert both.status.converged
+    assert both.loglik == pytest.approx(alone.loglik, abs=1e-8)
+    np.testing.assert_allclose(both.beta, alone.beta, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(both.cov_beta, alone.cov_beta, rtol=1e-3)
+
+
+def test_standard_errors_are_those_of_the_likelihood():
+    """Against second differences of the value, and the optimum against its slope."""
+    rng = np.random.default_rng(3)
+    n = 240
+    X = np.c_[np.ones(n), rng.standard_normal((n, 2))]
+    outer, inner = np.arange(n) // 20, np.arange(n) // 4
+    eta = 0.5 + 0.3 * X[:, 1] + 0.7 * rng.standard_normal(12)[outer] + 0.6 * rng.standard_normal(60)[inner]
+    ones = np.ones((n, 1))
+    problem = problem_of(
+        [block("a", outer, ones), block("b", inner, ones)], X, rng.poisson(np.exp(eta)).astype(float), "poisson"
+    )
+    found = fit_marginal(problem, nodes=5)
+    assert found.status.converged
+    assert found.status.boundary == ()
+    value = value_of(make_objective(problem, 5), (3, 2))
+    x, size = np.concatenate([found.beta, found.theta]), np.sqrt(np.diag(found.cov_joint))
+    np.testing.assert_allclose(difference(lambda v: value(x + v * size), np.zeros(5)), 0.0, atol=1e-6)
+    bent = np.empty((5, 5))
+    for k in range(5):
+        for j in range(5):
+            e, f = 0.05 * np.eye(5)[[k, j]] * size
+            bent[k, j] = (value(x + e + f) - value(x + e - f) - value(x - e + f) + value(x - e - f)) / (4 * 0.05**2)
+    np.testing.assert_allclose(np.linalg.inv(-bent) * np.outer(size, size), found.cov_joint, rtol=0.02, atol=1e-5)
+    assert np.isclose(np.sqrt(np.linalg.inv(-bent)[1, 1]), 1.0, rtol=2e-3)
