@@ -109,14 +109,7 @@ def build_design(
     if response is not None:
         check_constant_response(response)
     X, spec = build_matrix(formula.terms, rows.columns, rows.index)
-    names = tuple(spec.column_names)
-    keep = independent_columns(X)
-    aliased = tuple(name for name, kept in zip(names, keep) if not kept)
-    check_size(X.shape[0], X.shape[1], len(aliased))
-    relations = column_relations(X, keep) if aliased else None
-    if aliased:
-        X = X[:, keep]
-        warn_aliased(aliased)
+    X, keep, relations = _full_rank(X, spec)
     blocks, groups = build_blocks(formula.random, rows.columns, rows.groups, rows.index)
     levels = None if response is None else response.levels
     binding = Binding(spec, keep, groups, levels, {name: _remember(value) for name, value in given.items()})
@@ -124,8 +117,8 @@ def build_design(
         formula=formula,
         response=response,
         X=X,
-        columns=tuple(name for name, kept in zip(names, keep) if kept),
-        aliased=aliased,
+        columns=_named(spec, keep),
+        aliased=_named(spec, ~keep),
         offset=_total_offset(formula, rows),
         weights=_weights(rows),
         blocks=blocks,
@@ -136,6 +129,21 @@ def build_design(
         kept=None if rows.n_dropped == 0 else rows.kept,
         auxiliaries=build_auxiliaries(own, rows),
     )
+
+
+def _full_rank(X: Floats, spec: Any) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
+    """Leave out columns that add nothing: those that stay, which they are, and how the others depend on them."""
+    keep = independent_columns(X)
+    aliased = _named(spec, ~keep)
+    check_size(X.shape[0], X.shape[1], len(aliased))
+    if not aliased:
+        return X, keep, None
+    warn_aliased(aliased, stacklevel=4)
+    return X[:, keep], keep, column_relations(X, keep)
+
+
+def _named(spec: Any, which: NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(name for name, there in zip(spec.column_names, which) if there)
 
 
 def rebind(

@@ -84,15 +84,9 @@ def get_family(family: str | Family | Callable[[], Family], **options: Any) -> F
     >>> get_family("poisson").links[0]
     'log'
     """
-    if isinstance(family, Family):
-        return family
-    if callable(family):
-        made = family()
-        if isinstance(made, Family):
-            return made
-    known = ", ".join(FAMILIES)
     if not isinstance(family, str):
-        raise FamilyError(f"family is {family!r}; a name ({known}) or a bg.Family is expected.")
+        return _made(family, {})
+    known = ", ".join(FAMILIES)
     name = family.strip().lower().replace("-", "_").replace(" ", "_")
     name = _ALIASES.get(name, name)
     if name not in _WHERE:
@@ -102,14 +96,23 @@ def get_family(family: str | Family | Callable[[], Family], **options: Any) -> F
         raise FamilyError(f"unknown family {shown}.{hint} Known families: {known}; or bg.Family.from_pymc(...).")
     module, attribute = _WHERE[name]
     found = getattr(import_module(f"bayesglmm.families.{module}"), attribute)
-    taken = () if isinstance(found, Family) else tuple(inspect.signature(found).parameters)
+    taken = tuple(inspect.signature(found).parameters) if callable(found) else ()
     for option in options:
         if option not in taken:
             near = get_close_matches(option, taken, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             takes = ", ".join(taken) or "none"
             raise FamilyError(f"family {name!r} has no option {shorten(repr(option))}.{hint} Its options: {takes}.")
-    return found if isinstance(found, Family) else found(**options)
+    return _made(found, options)
+
+
+def _made(given: Any, options: dict[str, Any]) -> Family:
+    """A family itself, or what its constructor makes."""
+    made = given(**options) if callable(given) else given
+    if not isinstance(made, Family):
+        known = ", ".join(FAMILIES)
+        raise FamilyError(f"family is {given!r}; a name ({known}) or a bg.Family is expected.")
+    return made
 
 
 def auxiliary_range(auxiliary: Auxiliary) -> tuple[float, float]:

@@ -166,9 +166,11 @@ class OverParts:
 
         Without auxiliaries that of the first pass serves: it changes by half the fall of the deviance.
         """
-        opening = None if self.scored is None else self.scored.opening
-        if opening is not None and np.isfinite(opening.loglik + opening.deviance):
-            return opening.loglik + 0.5 * (opening.deviance - self.scored.sums.deviance)
+        scored = self.scored
+        if scored is not None and scored.opening is not None:
+            loglik = scored.opening.loglik + 0.5 * (scored.opening.deviance - scored.sums.deviance)
+            if np.isfinite(loglik):
+                return loglik
         return float(self.sum(partial(loglik_at, psi=psi)))
 
     def aux_score(self, psi: Floats) -> Floats:

@@ -133,33 +133,17 @@ def fit_gee(
     correlation = get_correlation(corr, R=R, m=m, convention=convention)
     if (correlation.name == "nested") != (subgroups is not None):
         raise MethodError("corr='nested' goes with subgroups=, the groups inside the clusters, and no other corr does.")
-    clusters = read_clusters(problem, groups, time, subgroups)
-    correlation = correlation.bind(clusters)
+    correlation = correlation.bind(read_clusters(problem, groups, time, subgroups))
     held = _held(correlation, alpha)
-    p, n = len(problem.design.columns), problem.design.nobs
-    divisor = float(n if convention == "geepack" else n - p)
-    limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
-    begin = None if start is None else _start(start, p)
+    begin = None if start is None else _start(start, len(problem.design.columns))
     first = solve_mean_model(problem, problem_rows(problem), start=begin)
     if not first.status.converged:
         raise ConvergenceError(
             f"the equations under independence, where gee starts, have no solution: {first.status.message}."
         )
-    X, y, w = problem.design.X, problem.mean_response, problem.case_weights
-    equations = Equations(
-        XT=np.ascontiguousarray(clusters.sort(X).T),
-        y=clusters.sort(y),
-        w=clusters.sort(w),
-        offset=clusters.sort(problem.design.offset),
-        family=problem.family,
-        link=problem.link,
-        aux=first.aux,
-        correlation=correlation,
-        scale=phi,
-        denominator=divisor,
-        alpha=held,
-    )
-    solved = solve_equations(equations, first.scored.beta if begin is None else begin, **limits)
+    equations = _equations(problem, correlation, first, convention, scale=phi, alpha=held)
+    beta = first.scored.beta if begin is None else begin
+    solved = solve_equations(equations, beta, max_iterations=max_iterations, tolerance=tolerance)
     marginal = Marginal(equations, solved, parts_at(equations, solved.point))
     options = {
         "groups": problem.design.blocks[0].group if problem.design.blocks else "given values",
@@ -171,6 +155,25 @@ def fit_gee(
         "m": m,
     }
     return _result(problem, marginal, first, options, unaligned_rows(equations, time))
+
+
+def _equations(
+    problem: Problem, correlation: WorkingCorrelation, first: Solution, convention: str, **held: Any
+) -> Equations:
+    """The problem's rows sorted by cluster, with what the equations hold fixed."""
+    clusters, (n, p) = correlation.clusters, problem.design.X.shape
+    return Equations(
+        XT=np.ascontiguousarray(clusters.sort(problem.design.X).T),
+        y=clusters.sort(problem.mean_response),
+        w=clusters.sort(problem.case_weights),
+        offset=clusters.sort(problem.design.offset),
+        family=problem.family,
+        link=problem.link,
+        aux=first.aux,
+        correlation=correlation,
+        denominator=float(n if convention == "geepack" else n - p),
+        **held,
+    )
 
 
 def _check_options(problem: Problem, cov: str, scale: str | float | None, df: str | float | None) -> float | None:

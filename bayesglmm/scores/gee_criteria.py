@@ -37,7 +37,7 @@ def criteria(equations: Equations, point: Point, robust: Floats, independent: Po
     Notes
     -----
     Pan (2001), Biometrics 57, 120-125; CIC is Hin & Wang (2009), Statistics in Medicine 28, 642-658. Fits that are to
-    be compared should share one scale (``scale=``, or ``fit.qic_at`` afterwards), as Pan takes that of the largest model.
+    be compared should share one scale (``scale=``, or ``fit.qic_at`` afterwards): Pan takes that of the largest model.
     """
     q = equations
     mu = q.link.mean(point.beta @ q.XT + q.offset)

@@ -86,56 +86,44 @@ def fit_irls(
     BayesGLMMWarning
         A cluster-robust covariance with no more clusters than coefficients.
     """
+    options: dict[str, Any] = {"scale": scale, "cov": cov, "penalty": penalty, "small_sample": small_sample}
+    rest = {"max_iterations": max_iterations, "tolerance": tolerance, "start": start}
     _check_options(problem, scale, cov, penalty)
     if problem.family.profile is not None:
-        again = partial(
-            fit_irls,
-            scale=scale,
-            cov=cov,
-            groups=groups,
-            small_sample=small_sample,
-            max_iterations=max_iterations,
-            tolerance=tolerance,
-            penalty=penalty,
-            start=start,
-            executor=executor,
-        )
-        return fit_profiled(problem, again)
-    in_chunks = problem.design.chunks is not None
-    if cov == "cluster" and not in_chunks:
+        return fit_profiled(problem, partial(fit_irls, **options, **rest, groups=groups, executor=executor))
+    if cov == "cluster" and problem.design.chunks is None:
         cluster_codes(groups, problem.design.nobs)  # labels that do not fit are refused before the work begins
-    source = chunked_rows(problem, executor) if in_chunks else memory_rows(problem, executor)
+    state, at = _solve(problem, penalty, executor, rest)
+    return _result(problem, state, at, groups, options)
+
+
+def _solve(problem: Problem, penalty: str | None, executor: Any, rest: dict[str, Any]) -> tuple[Solution, Totals]:
+    """Solve for the coefficients, and say where the sums over all rows are to be had."""
+    if problem.design.chunks is None:
+        source = memory_rows(problem, executor)
+        state = solve_mean_model(problem, source, penalty=penalty, **rest)
+        return state, InMemory(problem, source, _linear_predictor(problem, state.scored.beta))
     state = solve_mean_model(
         problem,
-        source,
-        start=start,
-        max_iterations=max_iterations,
-        tolerance=tolerance,
+        chunked_rows(problem, executor),
         penalty=penalty,
-        profile=chunked_profile(problem, executor) if in_chunks else None,
-        loglik=in_chunks and follows_deviance(problem.family),
+        profile=chunked_profile(problem, executor),
+        loglik=follows_deviance(problem.family),
         executor=executor,
+        **rest,
     )
-    scored, n, p = state.scored, problem.design.nobs, len(state.scored.beta)
-    df = float(n - p)
-    at: Totals = (
-        OverParts(problem, scored.beta, executor, scored)
-        if in_chunks
-        else InMemory(problem, source, _linear_predictor(problem, scored.beta))
-    )
+    return state, OverParts(problem, state.scored.beta, executor, state.scored)
+
+
+def _result(problem: Problem, state: Solution, at: Totals, groups: Any, options: dict[str, Any]) -> Result:
+    scored, scale, p = state.scored, options["scale"], len(state.scored.beta)
+    df = float(problem.design.nobs - p)
     phi, estimated = _scale(problem, scale, at, df, state)
-    clusters: tuple[int, ...] = ()
-    if cov == "model":
-        cov_beta = phi * scored.factor.inverse()
-    elif cov == "cluster":
-        cov_beta, clusters = at.clustered(groups, small_sample, state)
-        _warn_of_few_clusters(clusters, p)
-    else:
-        cov_beta = at.heteroscedastic(cov, state)
+    cov_beta, clusters = _covariance(state, at, phi, groups, options)
     psi, loglik = _likelihood(problem, state, at, phi, scale)
     return Result(
         method="irls",
-        objective=_objective(problem, penalty),
+        objective=_objective(problem, options["penalty"]),
         estimand="conditional",
         beta=scored.beta,
         cov_beta=cov_beta,
@@ -148,9 +136,22 @@ def fit_irls(
         df_model=p + (len(psi) if loglik is not None else int(estimated)),
         df_resid=df,
         use_t=estimated,
-        options={"scale": scale, "cov": cov, "penalty": penalty, "small_sample": small_sample},
+        options=options,
         extras=_extras(state, phi, clusters),
     )
+
+
+def _covariance(
+    state: Solution, at: Totals, phi: float, groups: Any, options: dict[str, Any]
+) -> tuple[Floats, tuple[int, ...]]:
+    """Covariance asked for, and the numbers of clusters where there are clusters."""
+    if options["cov"] == "model":
+        return phi * state.scored.factor.inverse(), ()
+    if options["cov"] != "cluster":
+        return at.heteroscedastic(options["cov"], state), ()
+    cov_beta, clusters = at.clustered(groups, options["small_sample"], state)
+    _warn_of_few_clusters(clusters, len(cov_beta))
+    return cov_beta, clusters
 
 
 def _check_options(problem: Problem, scale: str | float | None, cov: str, penalty: str | None) -> None:
@@ -181,7 +182,7 @@ def _warn_of_few_clusters(clusters: tuple[int, ...], p: int) -> None:
             f"a cluster-robust covariance from {few} clusters for {p} coefficients is singular and far too small; "
             "fit fewer coefficients, or use 'gee' with a corrected covariance, or random effects.",
             BayesGLMMWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
 
