@@ -181,7 +181,7 @@ def test_laplace_has_no_note_where_it_is_good():
 
 def test_nested_effects_through_the_facade(families):
     model = bg.Model("y ~ 1 + (1 | c) + (1 | c:m)", families, "binomial", priors="flat")
-    found = model.fit("agq", nodes=(7, 9))
+    found = model.fit("agq", nodes=(7, 9), draws=20)
     assert found.loglik == pytest.approx(model.loglik(found.params, "agq", nodes=[7, 9]), abs=1e-9)
     other = model.fit("agq", nodes=(5, 7))
     smaller = bg.Model("y ~ 1 + (1 | c)", families, "binomial", priors="flat").fit("agq", nodes=9)
