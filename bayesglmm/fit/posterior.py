@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.errors import ConvergenceWarning
 from bayesglmm.fit.found import Found
 
 if TYPE_CHECKING:
@@ -62,6 +64,11 @@ class Posterior(Found):
         Fit
             Of method ``"laplace+psis"``, ``"agq+psis"`` or ``"mcmc"``, with the same names.
 
+        Warns
+        -----
+        ConvergenceWarning
+            The weights, or the chains, are not good enough; the status says why.
+
         Examples
         --------
         >>> import bayesglmm as bg, pandas as pd
@@ -74,4 +81,7 @@ class Posterior(Found):
         from bayesglmm.diagnose.refine import refine
         from bayesglmm.fit import Fit
 
-        return Fit(self.model, refine(self.model.problem, self.result, to, **options))
+        result = refine(self.model.problem, self.result, to, **options)
+        if not result.status.converged:
+            warnings.warn(f"not to be used as it is: {result.status.message}", ConvergenceWarning, stacklevel=2)
+        return Fit(self.model, result)

@@ -36,7 +36,7 @@ PAIRS, MOST_PAIRS = 4, 32
 NOISE = 0.3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
 MOST_VALUES = 2 * 10**8
-#: Change of the log-likelihood at the mode that more nodes may make.
+#: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
 NODES_CHANGE = 5e-2
 #: Rows × draws up to which four draws are weighted for every one that is kept, and two beyond.
 MANY_ROWS = 4_000_000
@@ -80,7 +80,8 @@ def smooth(log_ratios: Floats) -> Weights:
     logs = np.where(finite, log_ratios, log_ratios[finite].min() - 745.0)
     logs = logs - logs.max()
     k = -np.inf
-    if np.ptp(logs) > 1e-8:
+    tail = int(np.ceil(min(0.2 * len(logs), 3.0 * np.sqrt(len(logs)))))
+    if np.ptp(np.sort(logs)[-tail:]) > 1e-8:
         from arviz_stats.base import array_stats
 
         logs, shape = array_stats.psislw(-logs)
@@ -142,13 +143,18 @@ class Weighted:
         """Of one Gaussian draw of all random effects at each draw of the parameters."""
         return smooth(self.solved.log_prior + self.solved.single - self.log_q)
 
-    def unit_k(self) -> Floats | None:
-        """Pareto k-hat of every unit's Gaussian draws under the posterior of the parameters, shape (units,)."""
+    def unit_k(self, most: int | None = None) -> Floats | None:
+        """Pareto k-hat of every unit's Gaussian draws over the parameters' draws, shape (units,).
+
+        With `most`, of no more than so many units, evenly spaced; None where single units were not kept.
+        """
         ratios = self.solved.unit_ratios
         if ratios is None:
             return None
+        count = ratios.shape[1]
+        chosen = np.arange(count) if most is None else np.unique(np.linspace(0, count - 1, most).astype(int))
         ok = np.isfinite(self.solved.laplace)
-        return np.array([smooth(np.where(ok, column, -np.inf)).pareto_k for column in ratios.T])
+        return np.array([smooth(np.where(ok, ratios[:, j], -np.inf)).pareto_k for j in chosen])
 
 
 def weigh(
@@ -202,42 +208,47 @@ def weigh(
 def _settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> Work:
     """Candidates at every draw, and quadrature where their noise would be large and it is affordable.
 
-    The noise is measured at the mode.
+    The noise is measured at the mode and two standard deviations along every axis from there.
     """
     structure = target.objective.structure
     if not structure.m:
         return Work()
     if pairs is not None:
         return Work(pairs)
-    there = np.repeat(optimum.point.x[None], 32, axis=0)
-    pilot = solve_at(target, optimum, there, np.random.default_rng(0), Work(PAIRS))
-    noise = float(np.std(pilot.averaged))
+    axes = make_proposal(optimum.point.x, optimum.curvature, None).axes.T
+    there = optimum.point.x + np.concatenate([np.zeros((1, axes.shape[1])), 2.0 * axes, -2.0 * axes])
+    pilot = solve_at(target, optimum, np.repeat(there, 4, axis=0), np.random.default_rng(0), Work(PAIRS))
+    found = np.isfinite(pilot.laplace)
+    noise = float(np.sqrt(np.mean(np.square(pilot.halves[0] - pilot.halves[1])[found]))) / 2.0
     if noise <= NOISE:
         return Work(PAIRS)
     affordable = MOST_VALUES / (count * max(structure.n, 1))
-    nodes = _enough_nodes(target, optimum, affordable)
+    nodes = _enough_nodes(target, optimum, there, affordable)
     if nodes:
         return Work(PAIRS, nodes)
     wanted = PAIRS * (noise / NOISE) ** 2
     return Work(int(np.clip(min(wanted, affordable / 2.0), PAIRS, MOST_PAIRS)))
 
 
-def _enough_nodes(target: Target, optimum: Optimum, affordable: float) -> int:
-    """Nodes of a quadrature at every draw that more of them would not change; 0 where there is none to be had."""
+def _enough_nodes(target: Target, optimum: Optimum, there: Floats, affordable: float) -> int:
+    """Nodes of a quadrature at every draw that more of them would not change; 0 where there is none to be had.
+
+    A constant error does no harm to weights: what counts is how the change varies over the vectors `there`.
+    """
     structure = target.objective.structure
     if len(structure.layouts) != 1 or structure.layouts[0].precision is not None:
         return 0
-    there, rng = optimum.point.x[None], np.random.default_rng(0)
-    before = np.inf
-    for nodes in (5, 9, 15, 25, 41):
+    before, last = np.full(len(there), np.nan), 0
+    for nodes in (5, 9, 15, 25, 41, 61):
         if len(grid(nodes, structure.layouts[0].size).nodes) > affordable:
-            return 0
-        solved = solve_at(target, optimum, there, rng, Work(0, nodes))
-        value = float(solved.quadrature[0]) if solved.quadrature is not None else np.nan
-        if abs(value - before) < NODES_CHANGE:
-            return nodes
-        before = value
-    return 41
+            break
+        found = solve_at(target, optimum, there, np.random.default_rng(0), Work(0, nodes)).quadrature
+        assert found is not None
+        change = (found - before)[np.isfinite(found) & np.isfinite(before)]
+        if last and len(change) and np.std(change) < NODES_CHANGE:
+            return last
+        before, last = found, nodes
+    return last
 
 
 def resample(weights: Weights, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

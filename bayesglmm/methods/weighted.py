@@ -12,6 +12,9 @@ fine for means, not tails     k < 0.7, 100 effective   smoothed weights still gi
 use AGQ                       otherwise                after Laplace, where quadrature applies: its mode is better
 use MCMC                      otherwise                nothing cheaper is left
 ============================  =======================  =====================================================
+
+Where the weights rest on quadrature, draws of the random effects are chosen among Gaussian ones: if these do not cover
+more than a tenth of the clusters (their own k-hat is above 0.7), the verdict is no better than the second.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 GOOD_K, USABLE_K = 0.5, 0.7
 #: Effective draws that go with them.
 GOOD_ESS, USABLE_ESS = 400.0, 100.0
+#: Share of clusters whose own k-hat may be above the usable one, and how many clusters are looked at.
+POOR_UNITS, MOST_UNITS = 0.1, 200
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,11 @@ def verdict(problem: Problem, method: str, weighted: Weighted) -> Verdict:
     weighted : Weighted
         The draws.
     """
-    k, ess = weighted.weights.pareto_k, weighted.weights.ess
+    k, ess, poor = weighted.weights.pareto_k, weighted.weights.ess, _poor_units(weighted)
     numbers = f"Pareto k-hat {k:.2f}, {ess:.0f} effective draws of {len(weighted.x)}"
-    if k < GOOD_K and ess >= GOOD_ESS:
+    if poor > POOR_UNITS:
+        numbers += f"; no Gaussian fits the random effects of {poor:.0%} of the clusters".replace("%", " %")
+    if k < GOOD_K and ess >= GOOD_ESS and poor <= POOR_UNITS:
         return Verdict("good as MCMC", f"Weighted draws are as good as MCMC: {numbers}.")
     if k < USABLE_K and ess >= USABLE_ESS:
         return Verdict("fine for means, not tails", f"Weighted draws are fine for means, not for tails: {numbers}.")
@@ -80,6 +87,15 @@ def verdict(problem: Problem, method: str, weighted: Weighted) -> Verdict:
     words = "use AGQ" if method == "laplace" and objection(METHODS["agq"], problem) is None else "use MCMC"
     name = {"use AGQ": "'agq'", "use MCMC": "'mcmc'"}[words]
     return Verdict(words, f"Weights cannot make up for the approximation: {numbers}. Use method={name}.")
+
+
+def _poor_units(weighted: Weighted) -> float:
+    """Share of units whose Gaussian is no proposal for their random effects.
+
+    Only quadrature hides them: candidates that miss a unit show in the weights themselves.
+    """
+    k = weighted.unit_k(MOST_UNITS) if weighted.work.nodes else None
+    return 0.0 if k is None else float(np.mean(k > USABLE_K))
 
 
 def weigh_fit(
