@@ -123,6 +123,18 @@ def evaluations(structure: Structure, nodes: Nodes, prune: float = 0.0) -> float
     return float(np.prod([float(c) for c in counts])) * structure.n
 
 
+def plain_nodes(nodes: Any) -> Nodes:
+    """What was asked for as plain integers: one, or a pair.
+
+    Raises
+    ------
+    MethodError
+        Anything but positive whole numbers.
+    """
+    asked = _asked(nodes)
+    return asked[0] if len(asked) == 1 else (asked[0], asked[1])
+
+
 def _asked(nodes: Any) -> tuple[int, ...]:
     given = tuple(nodes) if isinstance(nodes, tuple | list) else (nodes,)
     whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1 for k in given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bayesglmm.latent.marginal import fit_marginal
-from bayesglmm.latent.quadrature_nodes import default_nodes
+from bayesglmm.latent.quadrature_nodes import default_nodes, plain_nodes
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -43,8 +43,7 @@ def run(
     check : bool
         Weight the draws towards the exact posterior and say in ``fit.status`` what they are worth.
     """
-    if nodes is None:
-        nodes = default_nodes(problem.design.blocks)
+    nodes = default_nodes(problem.design.blocks) if nodes is None else plain_nodes(nodes)
     result = fit_marginal(problem, nodes=nodes, kernel=kernel, prune=prune)
     options = {"nodes": nodes, "prune": prune, "kernel": kernel, "draws": draws, "seed": seed}
     result = replace(result, method="agq", options=options)

@@ -183,7 +183,9 @@ def test_nested_effects_through_the_facade(families):
     model = bg.Model("y ~ 1 + (1 | c) + (1 | c:m)", families, "binomial", priors="flat")
     found = model.fit("agq", nodes=(7, 9), draws=20)
     assert found.loglik == pytest.approx(model.loglik(found.params, "agq", nodes=[7, 9]), abs=1e-9)
-    other = model.fit("agq", nodes=(5, 7))
+    assert found.result.options["nodes"] == (7, 9)
+    other = model.fit("agq", nodes=np.array([5, 7]).tolist())
+    assert other.result.options["nodes"] == (5, 7)
     smaller = bg.Model("y ~ 1 + (1 | c)", families, "binomial", priors="flat").fit("agq", nodes=9)
     with pytest.raises(MethodError, match=r"different numbers of quadrature nodes \(\(7, 9\) and 9\)"):
         bg.anova(smaller, found)
