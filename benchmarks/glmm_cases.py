@@ -50,7 +50,7 @@ def _shipped(name: str, factors: tuple[str, ...]) -> Callable[[], pd.DataFrame]:
     return read
 
 
-def poisson_million(rows: int = 1_000_000, levels: int = 100_000) -> pd.DataFrame:
+def poisson(rows: int = 1_000_000, levels: int = 100_000) -> pd.DataFrame:
     """One grouping factor, Poisson counts."""
     rng = np.random.default_rng(1)
     g = rng.integers(levels, size=rows)
@@ -59,7 +59,7 @@ def poisson_million(rows: int = 1_000_000, levels: int = 100_000) -> pd.DataFram
     return pd.DataFrame({"y": rng.poisson(np.exp(eta)), "x": x, "g": g})
 
 
-def crossed_million(rows: int = 1_000_000, first: int = 50_000, second: int = 5_000) -> pd.DataFrame:
+def crossed(rows: int = 1_000_000, first: int = 50_000, second: int = 5_000) -> pd.DataFrame:
     """Two crossed factors, binary response."""
     rng = np.random.default_rng(2)
     a, b = rng.integers(first, size=rows), rng.integers(second, size=rows)
@@ -138,7 +138,7 @@ CASES = {
             _INSTEVAL,
             large=True,
         ),
-        Case("poisson-1e6-1e5", poisson_million, "y ~ x + (1 | g)", "poisson", ("g",), large=True),
-        Case("crossed-1e6", crossed_million, "y ~ x + (1 | a) + (1 | b)", "binomial", ("a", "b"), large=True),
+        Case("poisson-1e6-1e5", poisson, "y ~ x + (1 | g)", "poisson", ("g",), large=True),
+        Case("crossed-1e6", crossed, "y ~ x + (1 | a) + (1 | b)", "binomial", ("a", "b"), large=True),
     )
 }

@@ -83,6 +83,8 @@ def _unstructured_pullback(theta: Floats, q: int, G: Floats) -> Floats:
 
 def _unstructured_from(sd: Floats, corr: Floats) -> Floats:
     q = len(sd)
+    if q == 1:
+        return np.array(sd, dtype=float)
     # A correlation of exactly ±1 is a legitimate (singular) estimate: factor it without failing.
     values, vectors = np.linalg.eigh(corr)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))

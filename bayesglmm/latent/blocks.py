@@ -34,6 +34,11 @@ def cholesky(D: Floats) -> Floats:
         If any of them is not positive definite.
     """
     q = D.shape[0]
+    if q == 1:
+        low, high = D.min(initial=1.0), D.max(initial=1.0)
+        if not (low > 0.0 and high < np.inf):  # a NaN fails both
+            raise NotPositiveDefiniteError
+        return np.sqrt(D)
     L = np.zeros_like(D)
     for j in range(q):
         pivot = D[j, j] - np.einsum("rl,rl->l", L[j, :j], L[j, :j])
@@ -48,8 +53,10 @@ def cholesky(D: Floats) -> Floats:
 def forward(L: Floats, x: Floats) -> Floats:
     """Solve L y = x for every level; `x` has shape (q, levels) or (q, levels, k)."""
     q = L.shape[0]
-    y = np.empty_like(x)
     extra = (...,) if x.ndim == 2 else (..., None)
+    if q == 1:
+        return x / L[0][extra]
+    y = np.empty_like(x)
     for i in range(q):
         total = x[i]
         for r in range(i):
@@ -61,8 +68,10 @@ def forward(L: Floats, x: Floats) -> Floats:
 def backward(L: Floats, x: Floats) -> Floats:
     """Solve L' y = x for every level; `x` has shape (q, levels) or (q, levels, k)."""
     q = L.shape[0]
-    y = np.empty_like(x)
     extra = (...,) if x.ndim == 2 else (..., None)
+    if q == 1:
+        return x / L[0][extra]
+    y = np.empty_like(x)
     for i in reversed(range(q)):
         total = x[i]
         for r in range(i + 1, q):

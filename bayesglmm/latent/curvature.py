@@ -6,6 +6,7 @@ The modes move with the parameters too; their derivatives come from the same eva
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Curvature:
         """Inverse of the information; NaN rows and columns at an edge, all NaN when it is not definite."""
         out = np.full(self.information.shape, np.nan)
         if self.definite:
-            out[np.ix_(self.free, self.free)] = self._inverse()
+            out[np.ix_(self.free, self.free)] = self._inverse
         return out
 
     @property
@@ -74,12 +75,12 @@ class Curvature:
         """Largest entry of the gradient times its parameter's standard error; None when there are none."""
         if not self.definite or not self.free.any():
             return None
-        return float(np.max(np.abs(gradient[self.free]) * np.sqrt(np.diag(self._inverse()))))
+        return float(np.max(np.abs(gradient[self.free]) * np.sqrt(np.diag(self._inverse))))
 
     def step(self, gradient: Floats) -> Floats:
         """Newton step over the free parameters."""
         out = np.zeros(len(gradient))
-        out[self.free] = self._inverse() @ gradient[self.free]
+        out[self.free] = self._inverse @ gradient[self.free]
         return out
 
     def decrement(self, gradient: Floats) -> float:
@@ -91,9 +92,10 @@ class Curvature:
         if not self.definite:
             return np.diag(np.diag(fallback))
         out = np.diag(np.diag(fallback))
-        out[np.ix_(self.free, self.free)] = self._inverse()
+        out[np.ix_(self.free, self.free)] = self._inverse
         return out
 
+    @cached_property
     def _inverse(self) -> Floats:
         own = self.information[np.ix_(self.free, self.free)]
         scale = 1.0 / np.sqrt(np.diag(own))

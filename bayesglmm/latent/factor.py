@@ -62,7 +62,7 @@ class Factor:
         if self.lead is not None:
             lead = blocks.forward(self.lead, lead)
         if self.tail is not None:
-            tail = self.tail.upper(self.tail.lower(tail - self._down(lead)))
+            tail = self.tail.solve(tail - self._down(lead))
             lead = lead - self._up(tail)
         if self.lead is not None:
             lead = blocks.backward(self.lead, lead)
@@ -162,12 +162,16 @@ class Factor:
     def _split(self, x: Floats) -> tuple[Floats, Floats]:
         """Leading part, shape (q, levels[, k]), and remainder, shape (size[, k])."""
         layouts = self.plan.structure.layouts
+        if len(layouts) == 1 and self.plan.lead == 0:
+            lead = np.swapaxes(x.reshape(layouts[0].levels, layouts[0].size, *x.shape[1:]), 0, 1)
+            return lead, np.empty((0, *x.shape[1:]))
         lead = np.empty((1, 0, *x.shape[1:]))
         if self.plan.lead is not None:
             b = layouts[self.plan.lead]
             lead = np.swapaxes(x[b.start : b.stop].reshape(b.levels, b.size, *x.shape[1:]), 0, 1)
         parts = [x[layouts[p.factor].start : layouts[p.factor].stop] for p in self.plan.parts]
-        return lead, np.concatenate(parts) if parts else np.empty((0, *x.shape[1:]))
+        tail = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty((0, *x.shape[1:]))
+        return lead, tail
 
     def joined(self, lead: Floats, tail: Floats) -> Floats:
         """One value per unknown, shape (m,), of values per leading unknown, (q, levels), and per remaining one."""
@@ -175,6 +179,8 @@ class Factor:
 
     def _join(self, lead: Floats, tail: Floats, shape: tuple[int, ...]) -> Floats:
         layouts = self.plan.structure.layouts
+        if len(layouts) == 1 and self.plan.lead == 0:
+            return np.swapaxes(lead, 0, 1).reshape(shape)
         out = np.empty(shape)
         if self.plan.lead is not None:
             b = layouts[self.plan.lead]

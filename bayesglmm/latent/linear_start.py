@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.covariance import sd_corr
-from bayesglmm.latent.linear import LinearModel, Solution
+from bayesglmm.latent.fixed_point import fixed_point, shrinkage
+from bayesglmm.latent.linear import LinearModel
 
 Floats = NDArray[np.float64]
 
@@ -83,9 +83,6 @@ def lifted(model: LinearModel, theta: Floats) -> Floats:
 def warm_up(model: LinearModel) -> tuple[Floats, Floats, int]:
     """A start near the optimum and a first inverse Hessian there, by a few fixed-point steps.
 
-    Each step sets the variances of a grouping factor to the sum of squares of its conditional modes over their
-    effective number (MacKay's variant of the EM step; Harville 1977, JASA 72, eq. 6.3).
-
     Returns
     -------
     theta : ndarray, shape (k,)
@@ -99,28 +96,12 @@ def warm_up(model: LinearModel) -> tuple[Floats, Floats, int]:
     rho = [np.ones(b.size) for b in model.structure.layouts]
     for _ in range(WARM_UP if len(theta) else 0):
         at = model.solve(theta)
-        rho = _shrinkage(at)
-        theta = lifted(model, _fixed_point(at, rho))
+        rho = shrinkage(at.factor.level_covariances)
+        u = at.u / np.sqrt(at.scale)
+        steps = zip(model.structure.layouts, model.covariance, model.slices, rho)
+        parts = [fixed_point(b, cov, theta[s], u[b.start : b.stop], r) for b, cov, s, r in steps]
+        theta = lifted(model, np.concatenate([*parts, theta[sum(map(len, parts)) :]]))
     return theta, starting_inverse(model, theta, rho), WARM_UP
-
-
-def _shrinkage(at: Solution) -> list[Floats]:
-    """Mean over the levels of 1 − Var(u | y)/Var(u), per column: the effective number of effects over their number."""
-    means = [np.mean(own[:, range(own.shape[1]), range(own.shape[1])], axis=0) for own in at.factor.level_covariances]
-    return [np.clip(1.0 - m, 1e-2, 1.0) for m in means]
-
-
-def _fixed_point(at: Solution, rho: list[Floats]) -> Floats:
-    parts = [np.empty(0)]
-    for b, cov, L, r, where in zip(at.model.structure.layouts, at.model.covariance, at.lambdas, rho, at.model.slices):
-        if b.precision is not None:
-            parts.append(at.theta[where])
-            continue
-        u = at.u[b.start : b.stop].reshape(b.levels, b.size) / np.sqrt(r)
-        root = L @ np.linalg.cholesky(u.T @ u / (b.levels * at.scale) + 1e-4 * np.eye(b.size))
-        sd, corr = sd_corr(root)
-        parts.append(cov.from_sd_corr(sd, 0.9 * corr + 0.1 * np.eye(b.size)))
-    return np.concatenate([*parts, at.theta[sum(c.n_params for c in at.model.covariance) :]])
 
 
 def starting_inverse(model: LinearModel, theta: Floats, rho: list[Floats]) -> Floats:

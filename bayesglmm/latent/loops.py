@@ -133,6 +133,28 @@ def solve_columns_transposed(ptr, rows, values, x):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
+def solve_sparse(ptr, rows, order, values, x):  # type: ignore[no-untyped-def]
+    """Both substitutions where every column is sparse, `x` and the solution in the original order, shape (size, k)."""
+    s, k = x.shape
+    y = x[order]
+    for j in range(s):
+        for c in range(k):
+            y[j, c] /= values[j]
+        for p in range(ptr[j], ptr[j + 1]):
+            for c in range(k):
+                y[rows[p], c] -= values[s + p] * y[j, c]
+    out = np.empty_like(y)
+    for j in range(s - 1, -1, -1):
+        for p in range(ptr[j], ptr[j + 1]):
+            for c in range(k):
+                y[j, c] -= values[s + p] * y[rows[p], c]
+        for c in range(k):
+            y[j, c] /= values[j]
+            out[order[j], c] = y[j, c]
+    return out
+
+
+@njit(cache=True, nogil=True)
 def invert_columns(ptr, starts, updates, factor, inverse):  # type: ignore[no-untyped-def]
     """Entries of the inverse in the sparse columns, last column first; the dense block is already there."""
     s = len(ptr) - 1

@@ -211,7 +211,7 @@ def _effect_sds(target: Target, optimum: Optimum, theta: Floats) -> tuple[tuple[
     for b, L, own, move in zip(objective.structure.layouts, lambdas, mode.factor.level_covariances, moves):
         variance = np.einsum("rs,jst,rt->jr", L, own, L)
         given.append(np.sqrt(variance))
-        extra = np.einsum("jrd,de,jre->jr", move, spread, move, optimize=True)
+        extra = np.sum((move @ spread) * move, axis=-1)
         full.append(np.sqrt(variance + np.maximum(extra, 0.0)).reshape(b.levels, b.size))
     return tuple(given), tuple(full)
 

@@ -183,9 +183,9 @@ def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
     """Newton steps, each factor used again for as long as that is cheaper than a new one."""
     chords = _worthwhile_chords(inner.loadings.structure)
     if guide is not None:
-        point, done = _chord(inner, guide, point, np.inf, chords)
-        if done:
-            return _finish(inner, point, guide, 1)
+        point, close = _chord(inner, guide, point, np.inf, chords)
+        if close is not None:
+            return _finish(inner, point, close, 1)
     before = np.inf
     for iteration in range(MAX_ITERATIONS):
         factor, observed = inner.factor(point)
@@ -199,12 +199,12 @@ def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
         moved = line_search(inner, point, step, decrement)
         if moved is None:
             return _stalled(point, factor, observed, decrement, iteration)
-        before, done = decrement, False
+        before, close = decrement, None
         point = moved
         if observed:
-            point, done = _chord(inner, factor, moved, decrement, chords)
-        if done:
-            return _finish(inner, point, factor, iteration + 1)
+            point, close = _chord(inner, factor, moved, decrement, chords)
+        if close is not None:
+            return _finish(inner, point, close, iteration + 1)
     return _failed(point, MAX_ITERATIONS, f"no mode within {MAX_ITERATIONS} Newton steps")
 
 
@@ -213,8 +213,8 @@ def _worthwhile_chords(structure: Structure) -> int:
     return int(np.clip(2.0 * structure.plan.flops / (60.0 * max(structure.n, 1)), 1, 12))
 
 
-def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: int) -> tuple[Point, bool]:
-    """Steps with the factor at hand while they promise to reach the tolerance; whether they did.
+def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: int) -> tuple[Point, float | None]:
+    """Steps with the factor at hand while they promise to reach the tolerance; the decrement there if they did.
 
     `before` is the decrement of the step that led to `point`; infinite when there was none.
     """
@@ -224,18 +224,17 @@ def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: in
     while decrement > TOLERANCE:
         rate = decrement / before
         if not rate < 0.5 or decrement * rate**chords > TOLERANCE or chords == 0:
-            return point, False
+            return point, None
         moved = inner.at(point.u + step)
         if not _usable(moved) or (decrement > CLOSE and moved.value < point.value - slack):
-            return point, False
+            return point, None
         step = factor.solve(moved.gradient)
         point, before, decrement = moved, decrement, _decrement(moved, step)
         chords -= 1
-    return point, True
+    return point, decrement
 
 
-def _finish(inner: Inner, point: Point, factor: Factor, iterations: int) -> Mode:
-    decrement = _decrement(point, factor.solve(point.gradient))
+def _finish(inner: Inner, point: Point, decrement: float, iterations: int) -> Mode:
     try:
         final = inner.observed(point)
     except NotPositiveDefiniteError:
@@ -275,7 +274,7 @@ def _slack(point: Point) -> float:
 
 
 def _usable(point: Point) -> bool:
-    return bool(np.isfinite(point.value) and np.all(np.isfinite(point.gradient)))
+    return bool(np.isfinite(point.value) and np.isfinite(point.gradient).all())
 
 
 def _decrement(point: Point, step: Floats) -> float:

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 #: Newton decrement at which quasi-Newton hands over, and at which the optimum is reached.
 HANDOVER = 1e-4
 TOLERANCE = 1e-8
+#: Decrement from which the curvature is taken anew once the optimum is reached.
+FAR_OFF = 1e-3
 #: Decrement that still counts as converged when rounding stops the last steps.
 ACCEPTED = 1e-5
 MAX_ROUNDS = 5
@@ -109,7 +111,13 @@ def maximise(target: Target, start: Start) -> Optimum:
             point = tidy(target, tracked.at(found.x), found, near_zero, loss)
             bent = curvature(target, point, np.sqrt(np.diag(found.inverse_hessian)))
             tracked.count += bent.evaluations
+            off = bent.decrement(point.gradient) if bent.definite else 0.0
             point, decrement, steps = _polish(tracked, point, bent)
+            if off > FAR_OFF and decrement <= ACCEPTED:  # the quasi-Newton method misjudged: so far off, so wrong
+                bent = curvature(target, point, np.sqrt(np.diag(bent.inverse_hessian(found.inverse_hessian))))
+                tracked.count += bent.evaluations
+                point, decrement, more = _polish(tracked, point, bent)
+                steps += more
             iterations += steps
             if bent.definite and decrement <= ACCEPTED:
                 break

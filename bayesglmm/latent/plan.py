@@ -175,7 +175,7 @@ class Plan:
             for r in range(layout.size):
                 for s in range(r + 1):
                     values[part.diagonal[r, s]] = D[r, s]
-            np.add.at(values, part.prior_at, part.prior)
+            values[part.prior_at] += part.prior  # every position once
         for (j, i), meeting in self.rest_meetings.items():
             first, second = (loadings.rows[self.parts[k].factor] for k in (j, i))
             for r in range(first.shape[1]):

@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
+from bayesglmm.latent.fixed_point import fixed_point, shrinkage
 from bayesglmm.latent.mode import Inner, Point
 from bayesglmm.latent.structure import Loadings, analyse
 from bayesglmm.links import get_link
 
 if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance
     from bayesglmm.latent.factor import Factor
     from bayesglmm.latent.objective import Objective
     from bayesglmm.latent.target import Coordinates
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
+
+
+#: Most fixed-point steps of the variances; a change (of log sds, correlations) that is not worth another one; how near
+#: the joint modes have to be found on the way.
+WARM_UP, NEAR, WARM = 3, 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,13 @@ def joint_mode(
 def _solve(information: Floats, g: Floats) -> Floats:
     """Newton step that leaves flat directions alone (separated data have some)."""
     scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
-    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    scaled = information / (scale[:, None] * scale)
+    try:
+        if len(scaled) and np.linalg.cholesky(scaled).diagonal().min() > 1e-3:
+            return np.linalg.solve(scaled, g / scale) / scale
+    except np.linalg.LinAlgError:
+        pass
+    values, vectors = np.linalg.eigh(scaled)
     keep = values > 1e-10
     return (vectors[:, keep] @ ((vectors[:, keep].T @ (g / scale)) / values[keep])) / scale
 
@@ -123,9 +136,7 @@ def starting_point(problem: Problem, objective: Objective, coordinates: Coordina
     """
     with np.errstate(all="ignore"):
         psi, glm = _glm(problem, objective)
-        theta = _moments(objective, glm, psi)
-        loadings = objective.loadings(theta)
-        joint = joint_mode(objective, loadings, psi, glm.beta, np.zeros(objective.structure.m))
+        theta, joint = _variances(objective, glm, psi)
         x = coordinates.join(joint.beta, theta, psi)
         inverse = np.zeros((len(x), len(x)))
         inverse[: coordinates.p, : coordinates.p] = _inverse(joint.information)
@@ -144,10 +155,10 @@ def _glm(problem: Problem, objective: Objective) -> tuple[Floats, JointMode]:
     psi = _aux_start(problem, y, mu, weights)
     beta = _first_coefficients(objective, psi, eta)
     empty = analyse([], [], objective.structure.n).at([])
-    glm = joint_mode(objective, empty, psi, beta, np.empty(0))
+    glm = joint_mode(objective, empty, psi, beta, np.empty(0), WARM)
     if problem.family.auxiliaries:
         psi = _aux_start(problem, y, problem.link.mean(glm.point.eta), weights)
-        glm = joint_mode(objective, empty, psi, glm.beta, np.empty(0))
+        glm = joint_mode(objective, empty, psi, glm.beta, np.empty(0), WARM)
     return psi, glm
 
 
@@ -168,9 +179,11 @@ def _first_coefficients(objective: Objective, psi: Floats, eta: Floats) -> Float
     good = (weights > 0) & np.isfinite(weights) & np.isfinite(d.d1)
     root = np.sqrt(np.where(good, weights, 0.0))
     working = np.where(good, eta - offset + d.d1 / np.where(good, weights, 1.0), 0.0)
-    level = np.full(len(eta), np.median(eta))
-    for target, w in ((working, root), (eta - offset, np.ones_like(eta)), (level - offset, np.ones_like(eta))):
-        beta = np.linalg.lstsq(w[:, None] * X, w * target, rcond=None)[0]
+    ones = np.ones_like(eta)
+    tries = ((lambda: working, root), (lambda: eta - offset, ones), (lambda: np.median(eta) - offset, ones))
+    for target, w in tries:
+        weighted = w[:, None] * X
+        beta = _solve(weighted.T @ weighted, weighted.T @ (w * target()))
         value = kernel.derivatives(offset + X @ beta, psi)
         if np.isfinite(value.value.sum()) and np.all(np.isfinite(value.d1)):
             return beta
@@ -180,21 +193,55 @@ def _first_coefficients(objective: Objective, psi: Floats, eta: Floats) -> Float
     )
 
 
-def _moments(objective: Objective, glm: JointMode, psi: Floats) -> Floats:
-    """Variances from the GLM's scores: E g² = κ + κ²σ² for a level's score g with information κ."""
+def _moments(objective: Objective, glm: JointMode, psi: Floats) -> tuple[Floats, list[Floats]]:
+    """Variances from the GLM's scores: E g² = κ + κ²σ² for a level's score g with information κ.
+
+    Also the sds, one array per factor, below which there is next to nothing of a column, κσ² = 0.1 on average: zero
+    is stationary, and a search must not start there.
+    """
     weights = np.maximum(objective.kernel.expected_weight(glm.point.eta, psi), 0.0)
     score = glm.point.derivatives.d1
-    parts = []
+    parts, least = [], []
     for b, cov in zip(objective.structure.layouts, objective.covariance):
-        sd = np.empty(b.size)
+        sd, floor = np.empty(b.size), np.empty(b.size)
         for c in range(b.size):
             g = np.bincount(b.codes, b.z[:, c] * score, b.levels)
             kappa = np.bincount(b.codes, weights * b.z[:, c] ** 2, b.levels)
             total = max(float(np.sum(kappa**2)), 1e-300)
             typical = max(float(kappa.sum()), 1e-300) / max(int(np.count_nonzero(kappa)), 1)  # some levels have no rows
-            sd[c] = np.sqrt(max(float(np.sum(g**2 - kappa)) / total, 0.1 / typical))
+            floor[c] = np.sqrt(0.1 / typical)
+            sd[c] = max(np.sqrt(max(float(np.sum(g**2 - kappa)) / total, 0.0)), floor[c])
         parts.append(cov.from_sd_corr(sd))
-    return np.concatenate([*parts, np.empty(0)])
+        least.append(floor)
+    return np.concatenate([*parts, np.empty(0)]), least
+
+
+def _variances(objective: Objective, glm: JointMode, psi: Floats) -> tuple[Floats, JointMode]:
+    """Moment estimates, which count what crossed factors share more than once, and fixed-point steps from there."""
+    theta, least = _moments(objective, glm, psi)
+    layouts, covariance, slices = objective.structure.layouts, objective.covariance, objective.slices
+    joint = joint_mode(objective, objective.loadings(theta), psi, glm.beta, np.zeros(objective.structure.m), WARM)
+    for _ in range(WARM_UP):
+        rho = shrinkage(joint.factor.level_covariances)
+        u = [joint.u[b.start : b.stop] for b in layouts]
+        steps = zip(layouts, covariance, slices, u, rho, least)
+        after = [fixed_point(b, cov, theta[s], own, r, floor) for b, cov, s, own, r, floor in steps]
+        moved = [_ratio(cov, theta[s], t) for cov, s, t in zip(covariance, slices, after)]
+        if max(moved, default=0.0) < NEAR:
+            break
+        stay = [  # the effects Λu stay where they are
+            np.linalg.solve(cov.factor(t), (own.reshape(b.levels, b.size) @ cov.factor(theta[s]).T).T).T.ravel()
+            for b, cov, s, t, own in zip(layouts, covariance, slices, after, u)
+        ]
+        theta = np.concatenate(after)
+        joint = joint_mode(objective, objective.loadings(theta), psi, joint.beta, np.concatenate(stay), WARM)
+    return theta, joint
+
+
+def _ratio(cov: BlockCovariance, before: Floats, after: Floats) -> float:
+    """Largest change of a log sd or a correlation."""
+    (sd, corr), (new_sd, new_corr) = cov.sd_corr(before), cov.sd_corr(after)
+    return max(float(np.abs(np.log(new_sd / sd)).max()), float(np.abs(new_corr - corr).max()))
 
 
 def _theta_information(objective: Objective, joint: JointMode, theta: Floats) -> Floats:

@@ -102,9 +102,14 @@ class Structure:
         other.__dict__["plan"] = self.plan  # the order depends on the codes alone, and the numbers on the loadings
         return other
 
+    @cached_property
+    def _independent(self) -> bool:
+        """Whether P is the identity."""
+        return all(b.precision is None for b in self.layouts)
+
     def penalty(self, u: Floats) -> Floats:
         """P u, shape (m,) or (m, k)."""
-        if all(b.precision is None for b in self.layouts):
+        if self._independent:
             return u
         out = np.array(u)
         for b in self.layouts:
@@ -146,13 +151,14 @@ class Loadings:
 
     def expand(self, u: Floats) -> Floats:
         """A u, shape (n,); an `u` of shape (m, k) gives (n, k)."""
-        out = np.zeros((self.structure.n, *u.shape[1:]))
+        out = None
         for b, rows in zip(self.structure.layouts, self.rows):
             own = u[b.start : b.stop].reshape(b.levels, b.size, *u.shape[1:])
             for c in range(b.size):
-                column = rows[:, c] if u.ndim == 1 else rows[:, c, None]
-                out += column * own[:, c].take(b.codes, axis=0)
-        return out
+                part = own[:, c].take(b.codes, axis=0)
+                part *= rows[:, c] if u.ndim == 1 else rows[:, c, None]
+                out = part if out is None else np.add(out, part, out=out)
+        return np.zeros((self.structure.n, *u.shape[1:])) if out is None else out
 
     def collect(self, v: Floats) -> Floats:
         """A'v, shape (m,); a `v` of shape (n, k) gives (m, k)."""
@@ -183,6 +189,8 @@ class Loadings:
         return self.structure.plan.factorize(self, weights)
 
     def _interleave(self, parts: list[Floats]) -> Floats:
+        if len(parts) == len(self.structure.layouts):  # one column per factor
+            return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0)
         out = np.empty(self.structure.m)
         k = 0
         for b in self.structure.layouts:

@@ -156,6 +156,15 @@ class TailFactor:
             z = z[self.plan.place]
         return z.reshape(y.shape)
 
+    def solve(self, x: Floats) -> Floats:
+        """Both: the solution of the whole system, in the original order; shape (size,) or (size, k)."""
+        if self.plan.dense or not self.plan.size:
+            return self.upper(self.lower(x))
+        from bayesglmm.latent.loops import solve_sparse
+
+        flat = np.ascontiguousarray(x.reshape(len(x), -1))
+        return solve_sparse(self.plan.ptr, self.plan.rows, self.plan.order, self.values, flat).reshape(x.shape)
+
     def inverse(self) -> Floats:
         """Entries of the inverse on the factor's pattern, as a flat array (Takahashi, Fagan & Chin 1973)."""
         out = np.zeros(self.plan.length)

@@ -74,7 +74,7 @@ def models(animals, data, formula=FORMULA, **options):
 def assert_same_fit(one, other, rtol=1e-6):
     assert one.loglik == pytest.approx(other.loglik, abs=1e-7)
     np.testing.assert_allclose(one.fixed["estimate"], other.fixed["estimate"], rtol=rtol, atol=1e-8)
-    np.testing.assert_allclose(one.fixed["se"], other.fixed["se"], rtol=1e-5)
+    np.testing.assert_allclose(one.fixed["se"], other.fixed["se"], rtol=1e-4)  # by differences of the gradient
     np.testing.assert_allclose(one.varcomp["sd"], other.varcomp["sd"], rtol=rtol)
     np.testing.assert_allclose(one.varcomp["se"].astype(float), other.varcomp["se"].astype(float), rtol=1e-4)
     shared = [v for v in one.random["a"].index if v in other.random["a"].index]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, gammaln, log_ndtr
+from scipy.special import gammaln, log_ndtr
 
 from bayesglmm.families.base import Derivatives, KernelFactory
 from bayesglmm.families.kernels.arrays import binomial_logit
@@ -22,7 +22,8 @@ Floats = NDArray[np.float64]
 
 
 def _logit_information(eta: Floats) -> Floats:
-    return expit(eta) * expit(-eta)
+    e = np.exp(-np.abs(eta))
+    return e / np.square(1.0 + e)
 
 
 def _probit_information(eta: Floats) -> Floats:
