@@ -28,6 +28,7 @@ _HOME = {
     "compare": "bayesglmm.comparison",
     "Study": "bayesglmm.study",
     "StudyResult": "bayesglmm.study",
+    "sbc": "bayesglmm.study",
     "load_study": "bayesglmm.study",
     "WorkingCorrelation": "bayesglmm.scores.correlation",
     "anova": "bayesglmm.inference.anova",
@@ -81,6 +82,7 @@ __all__ = [
     "load_model",
     "load_study",
     "pedigree",
+    "sbc",
     "variance_posterior",
 ]
 
@@ -114,7 +116,7 @@ if TYPE_CHECKING:
     from bayesglmm.scores.correlation import WorkingCorrelation
     from bayesglmm.spec import load_model
     from bayesglmm.storage import load_fit
-    from bayesglmm.study import Study, StudyResult, load_study
+    from bayesglmm.study import Study, StudyResult, load_study, sbc
 
 
 def __getattr__(name: str) -> Any:

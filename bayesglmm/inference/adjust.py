@@ -98,9 +98,7 @@ def adjusted_p(family: Comparisons, adjust: str) -> Floats:
     if adjust == "sidak":
         return -np.expm1(k * np.log1p(-np.minimum(p, 1.0 - 1e-16)))
     if adjust == "holm":
-        order = np.argsort(p)
-        steps = np.maximum.accumulate(np.minimum(1.0, (k - np.arange(k)) * p[order]))
-        return _back(order, steps)
+        return holm(p)
     if adjust == "fdr":
         order = np.argsort(p)[::-1]
         steps = np.minimum.accumulate(np.minimum(1.0, k / (k - np.arange(k)) * p[order]))
@@ -114,6 +112,12 @@ def adjusted_p(family: Comparisons, adjust: str) -> Floats:
     if adjust == "mvt":
         return np.array([family.exceeds(abs(t), df) for t, df in zip(family.ratio, family.df)])
     raise MethodError(f"adjust is {adjust!r}; expected one of {', '.join(ADJUSTMENTS)}.")
+
+
+def holm(p: Floats) -> Floats:
+    """Step-down adjusted p-values of a family (Holm 1979, Scandinavian Journal of Statistics 6, 65-70)."""
+    k, order = len(p), np.argsort(p)
+    return _back(order, np.maximum.accumulate(np.minimum(1.0, (k - np.arange(k)) * p[order])))
 
 
 def _back(order: NDArray[np.int64], values: Floats) -> Floats:

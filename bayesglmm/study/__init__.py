@@ -4,7 +4,8 @@
 ``conduct`` runs them on any executor, ``scores`` adds up, ``core`` is what a user sees.
 """
 
+from bayesglmm.study.calibration import Calibration, sbc
 from bayesglmm.study.core import Study, StudyResult
 from bayesglmm.study.load import load_study
 
-__all__ = ["Study", "StudyResult", "load_study"]
+__all__ = ["Calibration", "Study", "StudyResult", "load_study", "sbc"]

@@ -22,7 +22,7 @@ from bayesglmm.study.conduct import conduct
 from bayesglmm.study.journal import Journal
 from bayesglmm.study.replicate import VALUES, Replicate, Task
 from bayesglmm.study.scores import beside_published, score_rows
-from bayesglmm.study.source import FixedDesign, Generated, Source, fixed_design
+from bayesglmm.study.source import Generated, Source, fixed_design
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +40,10 @@ class Study:
     model : Model, callable, or mapping of these
         A model whose design is kept and whose response is simulated anew; or a function ``generator(rng)`` that makes a
         model (or a pair of a model and its truth) with new data; or several of them by name, the arms of the study.
-    truth : mapping or Fit, optional
+    truth : mapping, Fit or "prior", optional
         Parameters by name, as :meth:`Model.loglik` takes them, or a fit to take them from. Per arm when its values are
-        mappings themselves. May be left out when the generator says it.
+        mappings themselves. ``"prior"``: new ones from the model's priors in every replicate. May be left out when the
+        generator says it.
     methods : sequence of str
         Names of methods.
     replicates : int
@@ -58,6 +59,8 @@ class Study:
         For the report.
     published : sequence of mapping
         Printed means to stand beside ours: ``source, parameter, method, mean``.
+    ranks : int
+        Draws of every posterior among which the truth is ranked (see :func:`bayesglmm.sbc`); 0 for none.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Study:
     reference: str | None = None
     title: str = ""
     published: Sequence[Mapping[str, Any]] = ()
+    ranks: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.methods, str) or not self.methods:
@@ -100,7 +104,7 @@ class Study:
                     f"{name} is {value!r}; a whole number, {int(name == 'replicates')} or more, is expected."
                 )
         for source in self.task.sources:
-            if isinstance(source, FixedDesign):
+            if not isinstance(source, Generated):
                 for name, options in self.task.methods.items():
                     choose(name, source.problem, options)
 
@@ -114,20 +118,15 @@ class Study:
         """What every replicate does, as it is sent to workers."""
         sources = tuple(_source(one, _truth_of(self.truth, arm)) for arm, one in self.arms.items())
         methods = {m: _without_draws(m, self.options.get(m, {})) for m in dict.fromkeys(self.methods)}
-        return Task(sources, methods, int(self.seed))
+        return Task(sources, methods, int(self.seed), int(self.ranks))
 
     @cached_property
     def identity(self) -> str:
         """A text that is the same for two studies whose replicates are."""
         from bayesglmm import __version__
 
-        words = [
-            __version__,
-            [s.identity for s in self.task.sources],
-            self.task.methods,
-            self.task.seed,
-            list(self.arms),
-        ]
+        task = self.task
+        words = [__version__, [s.identity for s in task.sources], list(self.arms), task.methods, task.seed, task.ranks]
         return hashlib.sha256(json.dumps(words, default=repr).encode()).hexdigest()
 
     def run(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bayesglmm.study.calibration import Calibration
     from bayesglmm.study.core import StudyResult
 
 COLUMNS = 2
@@ -81,3 +82,34 @@ def _panel(ax: Axes, table: pd.DataFrame, kind: Kind, arms: list[str], paint: di
         ax.axhline(row + 0.5, color=PALE, lw=0.6, zorder=0)
     bare_rows(ax, arms)
     ax.locator_params(axis="x", nbins=5)
+
+
+def draw_calibration(calibration: Calibration) -> Figure:
+    """Empirical distribution of the ranks minus the uniform one, one panel per parameter, one line per method."""
+    from bayesglmm.study.calibration import band
+
+    ranks, draws = calibration.ranks, calibration.draws
+    parameters = list(dict.fromkeys(ranks["parameter"]))
+    methods = list(dict.fromkeys(ranks["method"]))
+    at = np.arange(1, draws + 1) / (draws + 1)
+    lines = -(-len(parameters) // COLUMNS)
+    with look():
+        figure = new_figure(7.4, 0.7 + 1.9 * lines)
+        panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True)
+        for ax, parameter in zip(panels.flat, parameters):
+            own = ranks[ranks["parameter"] == parameter]
+            low, high = band(int(own.groupby("method").size().min()), draws)
+            ax.fill_between(at, low - at, high - at, color=PALE, lw=0, step="mid")
+            ax.axhline(0.0, color=INK, lw=0.7)
+            for k, method in enumerate(methods):
+                mine = own.loc[own["method"] == method, "rank"].to_numpy()
+                counts = np.cumsum(np.bincount(mine, minlength=draws + 1))[:draws]
+                ax.step(at, counts / len(mine) - at, where="mid", color=PALETTE[k % len(PALETTE)], label=method)
+            ax.set_title(parameter)
+        for ax in panels.flat[len(parameters) :]:
+            ax.set_axis_off()
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 6), frameon=False)
+        said = "place of the truth in its posterior: empirical minus uniform distribution, shaded where 95 % stay"
+        figure.supxlabel(said, fontsize=8.5, color=GREY)
+    return figure

@@ -7,7 +7,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bayesglmm.errors import BayesGLMMWarning
 from bayesglmm.marginals import Marginal, marginals
 from bayesglmm.methods.registry import choose
 from bayesglmm.parameters import Parameters
+from bayesglmm.posterior import parameter_draws
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
 from bayesglmm.study.source import Source
@@ -39,11 +40,14 @@ class Task:
     seed : int
         Of the study. Replicate k of arm a draws its data from ``SeedSequence(seed, spawn_key=(a, k))``, and a method's
         own draws from a seed below that one: neither order nor number of workers matters, nor which methods run.
+    ranks : int
+        Draws of the posterior among which the truth is ranked; 0 for none.
     """
 
     sources: tuple[Source, ...]
     methods: dict[str, dict[str, Any]]
     seed: int
+    ranks: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Outcome:
         Parameter → [truth, estimate, sd, ci_low, ci_high].
     boundary : list of str
         Terms at the boundary of the parameter space.
+    ranks : dict
+        Parameter → how many draws of the posterior are below the truth, where that was asked for.
     """
 
     method: str
@@ -69,6 +75,7 @@ class Outcome:
     failure: str = ""
     found: dict[str, list[float]] = field(default_factory=dict)
     boundary: list[str] = field(default_factory=list)
+    ranks: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def run_replicate(task: Task, arm: int, number: int) -> Replicate:
             true = true_values(problem, truth)
         except Exception as error:  # a replicate without data is a row with its reason; the others go on
             return Replicate(arm, number, failure=f"no data: {_words(error)}")
-        outcomes = [_fit(problem, true, m, _seeded(task, m, arm, number, problem)) for m in task.methods]
+        outcomes = [_fit(task, problem, true, m, _seeded(task, m, arm, number, problem)) for m in task.methods]
     return Replicate(arm, number, outcomes)
 
 
@@ -124,7 +131,7 @@ def _seeded(task: Task, method: str, arm: int, number: int, problem: Problem) ->
     return {"seed": int(own) >> 1, **options}
 
 
-def _fit(problem: Problem, true: dict[str, float], method: str, options: Mapping[str, Any]) -> Outcome:
+def _fit(task: Task, problem: Problem, true: dict[str, float], method: str, options: Mapping[str, Any]) -> Outcome:
     start = time.perf_counter()
     try:
         result = choose(method, problem, dict(options)).run(problem, **options)
@@ -136,9 +143,23 @@ def _fit(problem: Problem, true: dict[str, float], method: str, options: Mapping
             name: [true.get(name, float("nan")), *_numbers(m, intervals)]
             for name, m in marginals(problem, result).items()
         }
+        ranks = _ranks(problem, result, true, task, options) if task.ranks else {}
     except Exception as error:  # an engine's accident is that method's result
         return Outcome(method, time.perf_counter() - start, _words(error))
-    return Outcome(method, seconds, "", found, list(result.status.boundary))
+    return Outcome(method, seconds, "", found, list(result.status.boundary), ranks)
+
+
+def _ranks(
+    problem: Problem, result: Result, true: dict[str, float], task: Task, options: Mapping[str, Any]
+) -> dict[str, int]:
+    """Rank of every truth among draws of the posterior (Talts, Betancourt, Simpson, Vehtari & Gelman 2018)."""
+    rng = np.random.default_rng(int(options.get("seed", task.seed)))
+    draws = replace(parameter_draws(problem, result, task.ranks, rng), independent=False)
+    # As if they had been sampled: what the method says of marginals beside its draws is left aside.
+    sampled = marginals(problem, replace(result, draws=draws, extras={}))
+    below = {n: int(np.sum(m.draws < true[n])) for n, m in sampled.items() if m.draws is not None and n in true}
+    ties = {n: int(np.sum(sampled[n].draws == true[n])) for n in below}
+    return {n: rank + int(rng.integers(ties[n] + 1)) for n, rank in below.items()}
 
 
 def _numbers(marginal: Marginal, intervals: pd.DataFrame) -> list[float]:

@@ -16,6 +16,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.inference.replicates import with_response
 from bayesglmm.model import Model
 from bayesglmm.parameters import Parameters, pack
+from bayesglmm.priors.random import draw_parameters
 from bayesglmm.problem import Problem
 from bayesglmm.simulate import check_simulable, simulate
 
@@ -46,6 +47,31 @@ class FixedDesign:
     def identity(self) -> str:
         """A text that changes when the data of any replicate could."""
         return _identity(self.problem, [self.truth.beta, self.truth.theta, self.truth.psi])
+
+
+@dataclass(frozen=True)
+class FromPrior:
+    """New parameters from the priors of one model, and new responses of its design.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model, with proper priors.
+    """
+
+    problem: Problem
+
+    def draw(self, rng: np.random.Generator) -> tuple[Problem, Parameters]:
+        """The data of one replicate, and their truth."""
+        priors = self.problem.priors
+        assert priors is not None
+        beta, theta, psi = draw_parameters(priors, [a.link for a in self.problem.auxiliaries], rng, 1)
+        return FixedDesign(self.problem, Parameters(beta[0], theta[0], psi[0])).draw(rng)
+
+    @property
+    def identity(self) -> str:
+        """A text that changes when the data of any replicate could."""
+        return _identity(self.problem, [])
 
 
 @dataclass(frozen=True)
@@ -84,16 +110,16 @@ class Generated:
         return _digest(text, json.dumps(_plain(self.truth or {}), sort_keys=True))
 
 
-Source = FixedDesign | Generated
+Source = FixedDesign | FromPrior | Generated
 
 
-def fixed_design(model: Model, truth: Mapping[str, Any]) -> FixedDesign:
-    """Check that a model can be simulated at a truth.
+def fixed_design(model: Model, truth: Any) -> FixedDesign | FromPrior:
+    """Check that a model can be simulated at a truth, or from its priors where the truth is ``"prior"``.
 
     Raises
     ------
-    MethodError
-        A quasi-family, rows in chunks, or a truth that is incomplete.
+    MethodError, SpecError
+        A quasi-family, rows in chunks, a truth that is incomplete, or a prior that is no distribution.
     """
     if model.design.chunks is not None:
         raise MethodError(
@@ -102,6 +128,12 @@ def fixed_design(model: Model, truth: Mapping[str, Any]) -> FixedDesign:
     check_simulable(model.problem)
     # What binds the design to its table is not needed, and is the largest part of what would be sent about.
     problem = replace(model.problem, design=replace(model.design, binding=None))
+    if truth == "prior":
+        if problem.priors is None:
+            raise MethodError("priors='flat': there is nothing to draw a truth from. Give the model proper priors.")
+        source = FromPrior(problem)
+        draw_parameters(problem.priors, [a.link for a in problem.auxiliaries], np.random.default_rng(0), 1)
+        return source
     return FixedDesign(problem, pack(model.problem, truth))
 
 
