@@ -110,15 +110,25 @@ def block_factor(block: RandomBlock, cov: BlockCovariance, priors: Sequence[Term
     return BlockFactor(sd, factors)
 
 
-def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> Any:
-    """Random effects b of a grouping factor, non-centred, shape (levels, q); registers every variable of it.
+def random_effects(
+    block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors], centred: bool = False
+) -> Any:
+    """Random effects b of a grouping factor, shape (levels, q); registers every variable of it.
 
-    b = A u Λ', with u standard normal, Λ = diag(sd) C per term, and A a factor of the known covariance between
-    levels (the identity without one).
+    Non-centred, b = A u Λ', with u standard normal, Λ = diag(sd) C per term, and A a factor of the known covariance
+    between levels (the identity without one): the sampler moves in u. Centred, it moves in b itself, whose density is
+    N(0, ΛΛ') per level.
+
+    Raises
+    ------
+    MethodError
+        Centred effects of levels with a known covariance.
     """
     group = block.group
     dims = (names.level_dim(group), names.column_dim(group))
     sd, factors = block_factor(block, cov, priors)
+    if centred:
+        return _centred(cov, sd, factors, group, dims)
     u = pm.Normal(names.standardised_variable(group), 0.0, 1.0, dims=dims)
     if cov.precision is not None:
         u = pt.dot(level_factor(cov), u)
@@ -130,9 +140,23 @@ def random_effects(block: RandomBlock, cov: BlockCovariance, priors: Sequence[Te
     return pm.Deterministic(names.group_variable(group), standard * sd[None, :], dims=dims)
 
 
+def _centred(cov: BlockCovariance, sd: Any, factors: Sequence[TermFactor], group: str, dims: tuple[str, str]) -> Any:
+    """Random effects as free variables."""
+    if cov.precision is not None:
+        raise MethodError(f"the levels of {group} have a known covariance: their effects cannot be centred.")
+    variable = names.group_variable(group)
+    if all(f.factor is None for f in factors):
+        return pm.Normal(variable, 0.0, sd[None, :], dims=dims)
+    return pm.MvNormal(variable, mu=np.zeros(cov.size), chol=_lambda(cov, sd, factors), dims=dims)
+
+
 def lambda_factor(block: RandomBlock, cov: BlockCovariance, priors: Sequence[TermPriors]) -> Any:
     """Λ of a grouping factor, shape (q, q), for random effects that are integrated out."""
     sd, factors = block_factor(block, cov, priors)
+    return _lambda(cov, sd, factors)
+
+
+def _lambda(cov: BlockCovariance, sd: Any, factors: Sequence[TermFactor]) -> Any:
     C = pt.eye(cov.size)
     for t, f in zip(cov.terms, factors):
         if f.factor is not None:

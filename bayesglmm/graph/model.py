@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from bayesglmm.priors import PriorSet, flat_priors
 from bayesglmm.problem import Problem
 
 
-def build_model(problem: Problem) -> pm.Model:
-    """Build the model in PyMC: likelihood, random effects (non-centred) and priors.
+def build_model(problem: Problem, centred: Collection[str] = ()) -> pm.Model:
+    """Build the model in PyMC: likelihood, random effects and priors.
 
     Variables and dimensions are named as :mod:`bayesglmm.names` says. Memory and time are linear in rows: random
     effects enter by indexing. ``priors="flat"`` becomes flat priors on the natural scale of every parameter (the
@@ -32,6 +32,9 @@ def build_model(problem: Problem) -> pm.Model:
     ----------
     problem : Problem
         Design, family, link, covariance and priors.
+    centred : collection of str
+        Grouping factors whose random effects are free variables themselves; those of the others are non-centred, a
+        factor of their covariance times standard normal variables.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def build_model(problem: Problem) -> pm.Model:
             beta = on_the_line(names.COEFFICIENTS, priors.coefficients, names.COEFFICIENT_DIM, Whitening(design.X))
             eta = eta + pt.dot(pt.as_tensor(design.X), beta)
         for block, cov, terms in zip(design.blocks, problem.covariance, priors.blocks):
-            eta = eta + _contribution(block, random_effects(block, cov, terms))
+            eta = eta + _contribution(block, random_effects(block, cov, terms, block.group in centred))
         aux = _auxiliaries(problem, {a: scalar(a, p) for a, p in zip(priors.auxiliary_names, priors.auxiliaries)})
         _observe(model, problem, pt.broadcast_to(eta, (design.nobs,)) if design.nobs else eta, aux)
     return model

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +18,24 @@ from bayesglmm import names
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
 from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats
+from bayesglmm.graph.start import initial_values
 from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
 from bayesglmm.problem import Problem
-from bayesglmm.result import Draws
+from bayesglmm.result import Draws, Result
 
 Floats = NDArray[np.float64]
+
+
+#: (model, names of the variables to keep, plan, initial values or None) → DataTree
+Sampler = Callable[[pm.Model, list[str], Plan, "dict[str, Any] | None"], Any]
+
+#: What a sampler needs beyond what the package depends on.
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "nutpie": (),
+    "pymc": (),
+    "numpyro": ("jax", "numpyro"),
+    "blackjax": ("jax", "blackjax"),
+}
 
 
 class Sampled(NamedTuple):
@@ -30,7 +45,14 @@ class Sampled(NamedTuple):
     parameters: dict[str, Floats]
 
 
-def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model | None = None) -> Sampled:
+def sample_posterior(
+    problem: Problem,
+    sampler: str,
+    plan: Plan,
+    model: pm.Model | None = None,
+    centred: Collection[str] = (),
+    start: Result | None = None,
+) -> Sampled:
     """Sample the full posterior.
 
     Parameters
@@ -44,6 +66,10 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model
     model : pymc.Model, optional
         The problem's graph, extended by its user; built when left out. Where it has no random effects (they were
         integrated out) those of the draws are left empty.
+    centred : collection of str
+        Grouping factors with centred effects.
+    start : Result, optional
+        A fit whose estimate chains start at.
 
     Raises
     ------
@@ -56,7 +82,8 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model
         raise MethodError(f"unknown sampler {sampler!r}. Known samplers: {', '.join(SAMPLERS)}.")
     if callable(plan.progress):
         plan.progress(0.0, "compiling the model")
-    model = build_model(problem) if model is None else model
+    _require(sampler)
+    model = build_model(problem, centred) if model is None else model
     groups = [names.group_variable(b.group) for b in problem.design.blocks]
     with_effects = all(g in model.named_vars for g in groups)
     wanted = variable_names(problem, effects=with_effects)
@@ -67,7 +94,8 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model
         # Remarks on the machine and on compiled code; what matters about the draws is in the status.
         warnings.simplefilter("ignore")
         try:
-            tree = SAMPLERS[sampler](model, wanted, plan)
+            first = None if start is None else initial_values(problem, start, [v.name for v in model.free_RVs])
+            tree = SAMPLERS[sampler](model, wanted, plan, first)
         except ImportError as error:
             raise MethodError(f"sampler={sampler!r} is not installed ({error}).") from None
         except (pm.exceptions.SamplingError, RuntimeError) as error:
@@ -84,15 +112,30 @@ def sample_posterior(problem: Problem, sampler: str, plan: Plan, model: pm.Model
     return Sampled(draws, scalar_parameters(problem, get))
 
 
-def _nutpie(model: pm.Model, wanted: list[str], plan: Plan) -> Any:
+def _require(sampler: str) -> None:
+    """Refuse a sampler that is not installed, or in a version PyMC cannot use, before anything is compiled."""
+    for package in PACKAGES[sampler]:
+        if importlib.util.find_spec(package) is None:
+            raise MethodError(
+                f"sampler={sampler!r} needs {package}, which is not installed: pip install 'bayesglmm[mcmc]'."
+            )
+    if sampler == "blackjax" and tuple(map(int, importlib.metadata.version("blackjax").split(".")[:2])) >= (1, 6):
+        raise MethodError(
+            f"PyMC {pm.__version__} cannot use blackjax {importlib.metadata.version('blackjax')}: "
+            "pip install 'bayesglmm[mcmc]' gives a version it can."
+        )
+
+
+def _nutpie(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any] | None) -> Any:
     import nutpie
 
-    compiled = nutpie.compile_pymc_model(model, var_names=wanted)
+    start: dict[str, Any] = {} if first is None else {"initial_points": first, "jitter_rvs": set()}
+    compiled = nutpie.compile_pymc_model(model, var_names=wanted, **start)
     return run_nutpie(compiled, plan, min(plan.chains, os.cpu_count() or 1))
 
 
-def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
-    def sample(model: pm.Model, wanted: list[str], plan: Plan) -> Any:
+def _through_pymc(name: str) -> Sampler:
+    def sample(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any] | None) -> Any:
         started, done, divergences = time.perf_counter(), 0, 0
         total = plan.chains * (plan.draws + plan.tune)
 
@@ -104,6 +147,9 @@ def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
                 plan.progress(done / total, progress_words(done, total, divergences, time.perf_counter() - started))
 
         own = name == "pymc"
+        start: dict[str, Any] = {}
+        if first is not None:
+            start = {"initvals": first} | ({"init": "adapt_diag"} if own else {"nuts": {"jitter": False}})
         return pm.sample(
             plan.draws,
             tune=plan.tune,
@@ -118,13 +164,14 @@ def _through_pymc(name: str) -> Callable[[pm.Model, list[str], Plan], Any]:
             progressbar=plan.progress is True,
             compute_convergence_checks=False,
             callback=report if own and callable(plan.progress) else None,
+            **start,
         )
 
     return sample
 
 
-#: Samplers by name: (model, names of the variables to keep, plan) → DataTree.
-SAMPLERS: Mapping[str, Callable[[pm.Model, list[str], Plan], Any]] = {
+#: Samplers by name.
+SAMPLERS: Mapping[str, Sampler] = {
     "nutpie": _nutpie,
     "pymc": _through_pymc("pymc"),
     "numpyro": _through_pymc("numpyro"),

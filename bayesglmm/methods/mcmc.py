@@ -20,7 +20,7 @@ them nutpie's smallest effective size on epilepsy was 50 of 4,000 instead of 900
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
+from bayesglmm.methods.mcmc_setup import Setup, set_up
 from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result, Status
@@ -54,6 +55,8 @@ def run(
     nodes: int | tuple[int, int] | None = None,
     effects: str = "exact",
     pymc_model: Any = None,
+    init: str = "auto",
+    parametrisation: str | Mapping[str, str] = "auto",
     target_accept: float | None = None,
     progress: Callable[[float, str], None] | bool | None = None,
 ) -> Result:
@@ -81,6 +84,12 @@ def run(
     pymc_model : pymc.Model, optional
         What ``model.to_pymc()`` returned, extended: a ``pm.Potential``, another likelihood, a block of your own. It is
         sampled in place of the model's own graph, and the draws of the model's parameters come back as a fit.
+    init : {"auto", "prior", "laplace"}
+        Where chains start: in the middle of the priors, jittered, or at the mode of a Laplace fit, random effects
+        included. ``"auto"`` is ``"prior"``: from the mode warm-up took as many gradients or more.
+    parametrisation : {"auto", "centred", "non-centred"} or dict
+        Of the random effects, for all grouping factors or by name; ``"auto"`` goes by the information in the data, see
+        :mod:`bayesglmm.methods.mcmc_setup`.
     target_accept : float, optional
         Mean acceptance probability the step size is adapted to: 0.9 on the whole graph, 0.65 on the marginal posterior.
     progress : callable or bool, optional
@@ -120,7 +129,8 @@ def run(
     sampler = sampler or "nutpie"
     started = time.perf_counter()
     plan = Plan(draws, tune, chains, seed, target_accept, progress)
-    sampled = sample_posterior(problem, sampler, plan, pymc_model)
+    setup = Setup() if pymc_model is not None else set_up(problem, init, parametrisation)
+    sampled = sample_posterior(problem, sampler, plan, pymc_model, setup.centred, setup.start)
     found = sampled.draws
     if len(found.effects) < len(problem.design.blocks):
         from bayesglmm.methods.marginalized import complete
@@ -128,7 +138,8 @@ def run(
         found = complete(problem, found, seed, effects)
     status = judge(problem, sampled.parameters, found, time.perf_counter() - started)
     options = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "sampler": sampler}
-    return summarise(problem, found, status, options | {"target_accept": target_accept})
+    options |= {"target_accept": target_accept, "init": init, "centred": list(setup.centred)}
+    return summarise(problem, found, status, options)
 
 
 def _marginal(

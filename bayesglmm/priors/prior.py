@@ -32,8 +32,8 @@ class Prior:
         ``"Normal"``, ``"StudentT"``, ``"Cauchy"``, ``"Laplace"``, ``"Logistic"``, ``"Flat"``; for scales
         ``"HalfNormal"``, ``"HalfStudentT"``, ``"HalfCauchy"``, ``"HalfFlat"``, ``"Exponential"``, ``"Gamma"``,
         ``"InverseGamma"``, ``"LogNormal"``, ``"Weibull"``, and ``"PC"``, the penalised-complexity prior of a standard
-        deviation, P(sd > upper) = probability (Simpson et al. 2017): exponential; on an interval ``"Uniform"``, ``"Beta"``,
-        ``"TruncatedNormal"``; and ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009).
+        deviation, P(sd > upper) = probability (Simpson et al. 2017): exponential; on an interval ``"Uniform"``,
+        ``"Beta"``, ``"TruncatedNormal"``; and ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009).
     on : {"value", "variance", "precision"}
         For a positive parameter x, the scale on which the distribution is stated: x itself, x² or x⁻². The
         density of x then carries the change of variable.

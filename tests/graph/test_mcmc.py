@@ -9,15 +9,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from building import problem_of
+from keystone_cases import crossed_problem
+from pytensor.compile.mode import Mode
 from reference_data import DATA, published
 
+from bayesglmm.design.types import Response
 from bayesglmm.errors import MethodError
+from bayesglmm.families import get_family
+from bayesglmm.graph import build_model
 from bayesglmm.graph.decorrelate import Whitening
+from bayesglmm.graph.start import initial_values
+from bayesglmm.graph.variables import to_values, variable_names
 from bayesglmm.joint import joint_logp
 from bayesglmm.methods import mcmc
+from bayesglmm.methods.mcmc_setup import data_shares, set_up
+from bayesglmm.parameters import theta_slices
 from bayesglmm.priors import Prior, resolve_priors
 from bayesglmm.problem import Problem
-from bayesglmm.result import Result
+from bayesglmm.result import Result, Status
 
 UPPER = 10.0
 
@@ -43,7 +52,8 @@ def heard() -> list[tuple[float, str]]:
 
 @pytest.fixture(scope="module")
 def result(problem: Problem, heard: list[tuple[float, str]]) -> Result:
-    return mcmc.run(problem, draws=1500, seed=11, progress=lambda f, s: heard.append((f, s)))
+    hear = lambda f, s: heard.append((f, s))  # noqa: E731
+    return mcmc.run(problem, draws=1500, seed=11, progress=hear, parametrisation="non-centred")
 
 
 def test_bugs(result: Result, problem: Problem) -> None:
@@ -108,6 +118,7 @@ def test_progress_is_told(result: Result, heard: list[tuple[float, str]]) -> Non
     assert all(0.0 <= f <= 1.0 for f in fractions)
     assert fractions[-1] > 0.5
     assert "draws" in heard[-1][1]
+    assert "of 4 chains done" in heard[-1][1]
     assert "divergences" in heard[-1][1]
 
 
@@ -140,9 +151,126 @@ def test_pymc_own_sampler_agrees(problem: Problem, result: Result) -> None:
         ({"draws": 0}, "draws=0; a whole number of at least 1"),
         ({"chains": 1.5}, "chains=1.5"),
         ({"target_accept": 1.0}, "target_accept=1.0; a number between 0 and 1"),
+        ({"init": "zero"}, "init='zero'; one of 'auto', 'prior', 'laplace'"),
+        ({"parametrisation": "noncentred"}, "parametrisation of plate is 'noncentred'"),
+        ({"parametrisation": {"plot": "centred"}}, "names 'plot'; grouping factors: plate"),
     ],
 )
 def test_bad_options(problem: Problem, options: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError) as error:
         mcmc.run(problem, **options)
     assert message in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["numpyro", "blackjax"])
+def test_jax_samplers_agree(sampler: str, problem: Problem, result: Result) -> None:
+    pytest.importorskip("jax")
+    pytest.importorskip(sampler)
+    other = mcmc.run(problem, seed=1, sampler=sampler)
+    se = np.sqrt(np.diag(result.cov_beta))
+    np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.15)
+    assert other.theta[0] == pytest.approx(result.theta[0], abs=0.03)
+
+
+def test_a_sampler_that_is_not_installed_is_named(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numpyro" else found(name))
+    with pytest.raises(MethodError, match=r"which is not installed: pip install 'bayesglmm\[mcmc\]'"):
+        mcmc.run(problem, sampler="numpyro")
+
+
+# --- parametrisation and start ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["unstructured", "diagonal", "cs", "ar1"])
+def test_centred_graph_has_the_same_density(form: str) -> None:
+    """Per level log p(b) = log N(u) − log|Λ| with b = Λu, everything else equal."""
+    problem = crossed_problem(get_family("poisson"), "log", form)
+    plain, centred = build_model(problem), build_model(problem, ("g", "h"))
+    assert {v.name for v in plain.free_RVs} - {v.name for v in centred.free_RVs} == {"g.u", "h.u"}
+    rng = np.random.default_rng(2)
+    start = plain.initial_point()
+    point = {k: np.asarray(v) + 0.3 * rng.normal(size=np.shape(v)) for k, v in start.items()}
+    named = ["g", "h", *variable_names(problem, effects=False)]
+    mode = Mode(linker="py", optimizer=None)
+    graphs = [plain.logp(), *plain.replace_rvs_by_values([plain[n] for n in named])]
+    value, *found = plain.compile_fn(graphs, mode=mode, on_unused_input="ignore")(point)
+    at = dict(zip(named, found))
+    moved = {k: v for k, v in point.items() if not k.endswith(".u")} | {"g": at["g"], "h": at["h"]}
+    theirs = centred.compile_fn(centred.logp(), mode=mode)(moved)
+    values = to_values(problem, at.__getitem__)
+    log_det = 0.0
+    for block, cov, where in zip(problem.design.blocks, problem.covariance, theta_slices(problem)):
+        log_det += len(block.levels) * np.log(np.abs(np.diag(cov.factor(values.theta[where])))).sum()
+    assert float(theirs) == pytest.approx(float(value) - log_det, abs=1e-8)
+
+
+@pytest.mark.parametrize("form", ["unstructured", "diagonal", "cs", "ar1", "known"])
+def test_initial_values_are_the_fit(form: str) -> None:
+    """Every free variable is given, and gives the fit's parameters and random effects back."""
+    problem = crossed_problem(get_family("negative_binomial"), "log", form)
+    rng = np.random.default_rng(4)
+    theta = np.concatenate([c.from_working(0.3 * rng.normal(size=c.n_params), True) for c in problem.covariance])
+    effects = tuple(rng.normal(size=(len(b.levels), len(b.columns))) for b in problem.design.blocks)
+    fit = Result(
+        "laplace", "", "conditional", np.array([0.3, -0.2, 0.1]), np.eye(3), np.zeros(14), Status(True, ""), theta,
+        np.array([0.4]), effects=effects,
+    )  # fmt: skip
+    model = build_model(problem)
+    first = initial_values(problem, fit, [v.name for v in model.free_RVs])
+    assert set(first) == {v.name for v in model.free_RVs}
+    wanted = variable_names(problem)
+    natural = dict(zip(wanted, pm_values(model, wanted, first)))
+    values = to_values(problem, natural.__getitem__)
+    for ours, theirs in ((values.beta, fit.beta), (values.theta, theta), (values.psi, fit.psi)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-8)
+    for ours, theirs in zip(values.effects, effects):
+        np.testing.assert_allclose(ours, theirs, atol=1e-8)
+
+
+def pm_values(model: Any, wanted: list[str], natural: dict[str, Any]) -> list[np.ndarray]:
+    """Named variables of a graph when its free variables have the given natural values."""
+    import pytensor
+
+    inputs = [model[name] for name in natural]
+    outputs = [model[name] for name in wanted]
+    function = pytensor.function(inputs, outputs, mode=Mode(linker="py", optimizer=None), on_unused_input="ignore")
+    return list(function(*(np.asarray(v, dtype=float).astype(i.dtype) for i, v in zip(inputs, natural.values()))))
+
+
+def test_parametrisation_goes_by_the_information() -> None:
+    """Many rows per group are centred, few are not; a wish is obeyed."""
+    rng = np.random.default_rng(1)
+
+    def grouped(rows: int) -> Problem:
+        g = np.repeat(np.arange(10), rows)
+        data = pd.DataFrame({"g": g, "y": rng.poisson(np.exp(1.5 + rng.normal(size=10)[g])).astype(float)})
+        problem = problem_of("y ~ 1 + (1 | g)", data, "poisson")
+        args = problem.design, problem.family, problem.link, problem.covariance
+        return replace(problem, priors=resolve_priors("default", *args))
+
+    many, few = grouped(30), grouped(1)
+    rare = Response("y", rng.poisson(0.3, 10).astype(float))
+    few = replace(few, design=replace(few.design, response=rare))
+    assert set_up(many).centred == ("g",)
+    assert set_up(few).centred == ()
+    assert set_up(many, parametrisation="non-centred").centred == ()
+    assert set_up(few, parametrisation={"g": "centred"}).centred == ("g",)
+    assert set_up(many).start is None
+    assert set_up(many, init="laplace").start is not None
+    fit = set_up(many, init="laplace").start
+    assert fit is not None
+    sd = fit.theta[0]
+    expected = np.mean(1.0 - (fit.effects_sd[0] / sd) ** 2)
+    assert data_shares(many, fit)["g"] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_centred_chains_from_the_mode_agree(problem: Problem, result: Result) -> None:
+    other = mcmc.run(problem, seed=2, init="laplace", parametrisation="centred", draws=2000)
+    assert other.options["centred"] == ["plate"]
+    se = np.sqrt(np.diag(result.cov_beta))
+    np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.15)
