@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ESTIMAND = {
     "conditional": "conditional on the random effects (subject-specific)",
     "marginal": "marginal over the random effects (population-averaged)",
+    "mql": "marginal-like: expanded at zero random effects, close to the population average",
     "joint-mode": "joint mode of parameters and random effects",
 }
 
@@ -61,7 +62,7 @@ def _facts(fit: Fit) -> str:
     ]
     lines += [(name.capitalize(), column) for name, column in model.inputs.items()]
     if model.design.blocks or fit.estimand == "marginal":
-        lines.append(("Estimand", ESTIMAND[fit.estimand]))
+        lines.append(("Estimand", ESTIMAND.get(fit.method, ESTIMAND[fit.estimand])))
     lines += [(name, text) for name, text in fit.result.extras.get("facts", {}).items()]
     if fit.result.loglik is not None:
         criteria = " at the posterior mode" if is_posterior(model.problem, fit.result) else _criteria(fit)

@@ -199,6 +199,19 @@ def test_an_exact_covariance_leaves_no_scale_to_estimate():
     assert fit.loglik == pytest.approx(other.result.extras["working_loglik"], abs=1e-9)
 
 
+@pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger"])
+def test_small_sample_tests_are_those_of_the_whitened_rows(df):
+    data = series()
+    times = sorted(data["t"].unique())
+    errors = bg.KnownErrors(0.6 ** np.abs(np.subtract.outer(times, times)), "id", position="t", levels=times)
+    model = bg.Model("y ~ x + (1 | id)", data, errors=errors)
+    white = model.problem.errors.whiten(np.empty(0), np.column_stack([np.ones(len(data)), data["x"], data["y"]]))
+    rows = pd.DataFrame(white, columns=["one", "x", "y"]).assign(id=data["id"])
+    plain = bg.Model("y ~ 0 + one + x + (0 + one | id)", rows)
+    expected, found = (m.fit("reml", df=df).fixed for m in (plain, model))
+    np.testing.assert_allclose(found[["estimate", "se", "df"]], expected[["estimate", "se", "df"]], rtol=1e-6)
+
+
 def _by_group(data, variance):
     for g, rows in data.groupby("id"):
         yield g, np.diag(variance[rows.index])

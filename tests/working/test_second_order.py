@@ -187,7 +187,8 @@ def test_through_the_facade():
     assert "second order" in fit.summary()
     assert "approximate marginal quasi-likelihood" in fit.summary()
     assert fit.quasi_loglik == fit.result.extras["quasi_loglik"]
-    assert "population-averaged" in model.fit("mql", order=2).summary()
+    assert "conditional on the random effects" in fit.summary()
+    assert "marginal-like" in model.fit("mql", order=2).summary()
     assert np.all(fit.predict(kind="linear")["se"] > 0.0)
     with pytest.raises(MethodError, match="order is 3"):
         model.fit("pql", order=3)
