@@ -3,7 +3,7 @@
 Priors: flat on the coefficients, gamma on the precisions, Ga(0.5, 0.0164) for the seeds and Ga(2, 1.140) for both
 variances of the epilepsy data. Estimates are held to the printed digits or half a unit more. The printed standard
 errors of the seeds are 2 to 4 % below those of a long NUTS run on the same posterior, which ours meet; they are held
-to 4 %.
+to 4 %. Sds of the epilepsy data are 0.004 above a plain nested Laplace because of the second-order term.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def test_seeds_under_a_uniform_sd_are_those_of_bugs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "alpha", "beta", "tolerance"), [("inla", 2.0, 1.14, 0.006), ("bugs", 1e-3, 1e-3, 0.012)]
+    ("column", "alpha", "beta", "tolerance"), [("inla", 2.0, 1.14, 0.0085), ("bugs", 1e-3, 1e-3, 0.012)]
 )
 def test_epilepsy(column: str, alpha: float, beta: float, tolerance: float) -> None:
     printed = published()["epilepsy"][column]

@@ -28,11 +28,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Found:
-    """What was found: the design, the field's moments at its points, and a sample of the hyperparameters."""
+    """What was found: the design, the field's moments at its points, a sample of the hyperparameters, and notes."""
 
     design: Design
     moments: list[Moments]
     sample: Draws
+    notes: tuple[str, ...]
 
 
 def assemble(
@@ -77,7 +78,7 @@ def assemble(
         loglik=_loglik(target, optimum),
         df_model=len(beta) + len(optimum.point.x),
         df_resid=float(problem.design.nobs - len(beta)),
-        status=_status(problem, optimum, design, time.perf_counter() - begin),
+        status=_status(problem, optimum, found, time.perf_counter() - begin),
         options=options,
         extras={
             "hyper": found.sample,
@@ -152,8 +153,8 @@ def _words(design: Design, optimum: Optimum) -> str:
     return f"{what} at the mode" if design.kind == "eb" else f"{what} at {len(design.z)} points ({design.kind})"
 
 
-def _status(problem: Problem, optimum: Optimum, design: Design, seconds: float) -> Status:
-    notes = list(optimum.notes)
+def _status(problem: Problem, optimum: Optimum, found: Found, seconds: float) -> Status:
+    design, notes = found.design, [*optimum.notes, *found.notes]
     # The clip of a stretch is where the density did not fall on a probe.
     if design.axes.size and float(design.axes.stretch.max()) >= STRETCHED:
         notes.append(

@@ -14,12 +14,11 @@ from bayesglmm.latent.curvature import Curvature
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace import density
 from bayesglmm.latent.nested_laplace.assemble import Found, assemble
-from bayesglmm.latent.nested_laplace.coefficients import integrate_coefficients
 from bayesglmm.latent.nested_laplace.explore import Design, Spot, lay_out, make_axes
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, hyper_coordinates, posterior_priors
 from bayesglmm.latent.nested_laplace.moments import STRATEGIES, Moments, field_moments
+from bayesglmm.latent.nested_laplace.refine import Evaluator, Refinement, refinement
 from bayesglmm.latent.nested_laplace.strategy import choose
-from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import make_target
@@ -27,11 +26,8 @@ from bayesglmm.latent.threads import one_thread
 from bayesglmm.result import Draws, Result
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.factor import Factor
     from bayesglmm.latent.mode import Mode
     from bayesglmm.latent.nested_laplace.field import Field
-    from bayesglmm.latent.objective import Objective
-    from bayesglmm.latent.target import TargetPoint
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -90,13 +86,13 @@ def fit_nested(
         kind = _kind(integration, len(target.coordinates.entries) + target.coordinates.n_aux)
         strategy, nodes = choose(problem, target, strategy, nodes)
         optimum = _optimum(problem, target)
-        inner = None if nodes is None else make_objective(problem, nodes, kernel)
-        design = _explore(target, optimum, kind, inner)
+        refine, notes = refinement(problem, target, optimum, strategy, nodes, kernel)
+        design = _explore(target, optimum, kind, refine)
         moments = [_moments_at(target, spot, strategy) for spot in design.spots]
         sample = _sample(target, design)
     options: dict[str, Any] = {"strategy": strategy, "integration": kind, "kernel": kernel}
     options |= {} if nodes is None else {"nodes": nodes}
-    return assemble(problem, target, optimum, Found(design, moments, sample), options, begin)
+    return assemble(problem, target, optimum, Found(design, moments, sample, notes), options, begin)
 
 
 def _check(problem: Problem, strategy: str, integration: str) -> None:
@@ -149,36 +145,8 @@ def _optimum(problem: Problem, target: HyperTarget) -> Optimum:
     return optimum
 
 
-class _Evaluator:
-    """log p̃ at a point, warm-started at a near spot; the last factor guides the next search."""
-
-    def __init__(self, target: HyperTarget, guide: Factor | None, inner: Objective | None) -> None:
-        self.target, self.guide, self.inner, self.count = target, guide, inner, 0
-
-    def __call__(self, x: Floats, near: Spot) -> Spot:
-        self.count += 1
-        point = self.target.at(x, Warm(near.field, self.guide), with_gradient=False)
-        if not np.isfinite(point.value):
-            return Spot(x, -np.inf, near.field)
-        self.guide = point.mode.factor
-        return self.spot(point)
-
-    def spot(self, point: TargetPoint) -> Spot:
-        """Return the spot of an evaluated point, its coefficients integrated over their own marginal posterior."""
-        assert point.evaluation is not None
-        if self.inner is None:
-            return Spot(point.x, point.value, point.mode.u)
-        _, theta, _ = self.target.coordinates.split(point.x)
-        field = self.target.field(point.x)
-        with np.errstate(all="ignore"):
-            own = integrate_coefficients(self.inner, self.target.priors, theta, field, point.mode)
-        if own is None:
-            return Spot(point.x, -np.inf, point.mode.u)
-        return Spot(point.x, point.value - point.evaluation.value + own.log_integral, point.mode.u, own)
-
-
-def _explore(target: HyperTarget, optimum: Optimum, kind: str, inner: Objective | None) -> Design:
-    evaluate = _Evaluator(target, optimum.point.mode.factor, inner)
+def _explore(target: HyperTarget, optimum: Optimum, kind: str, refine: Refinement | None) -> Design:
+    evaluate = Evaluator(target, optimum.point.mode.factor, refine)
     mode = evaluate.spot(optimum.point)
     if not np.isfinite(mode.value):
         raise ConvergenceError(

@@ -49,8 +49,12 @@ def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | 
     return "laplace", settle_nodes(structure, default if nodes is None else nodes)
 
 
+def points_expected(target: HyperTarget) -> int:
+    """How many points of hyperparameters will be looked at."""
+    return POINTS.get(len(target.coordinates.entries) + target.coordinates.n_aux, POINTS_BEYOND)
+
+
 def _seconds(target: HyperTarget, q: int, nodes: int) -> float:
     """What ``"laplace"`` would take, roughly."""
-    d = len(target.coordinates.entries) + target.coordinates.n_aux
-    gradients = 2 * target.X.shape[1] + 3
-    return gradients * POINTS.get(d, POINTS_BEYOND) * (CALL + VALUE * target.objective.structure.n * nodes**q)
+    gradients = (2 * target.X.shape[1] + 3) * points_expected(target)
+    return gradients * (CALL + VALUE * target.objective.structure.n * nodes**q)
