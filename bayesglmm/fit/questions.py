@@ -34,8 +34,19 @@ class Questions(Found):
         return quadrature_path(self.model.problem, self.result, nodes)
 
     def test(self, hypothesis: Any, **options: Any) -> Any:
-        """Wald test of linear hypotheses: ``"a = b"``, a list of them, or a matrix."""
-        return contrasts.wald_test(self.model.problem, self.result, hypothesis, **options)
+        """Test linear hypotheses jointly: ``"a = b"``, a list of them, or a matrix.
+
+        Parameters
+        ----------
+        hypothesis : str, list of str, or array_like
+            Equations in names of coefficients, or a matrix over them.
+        **options
+            ``value=`` right-hand sides of a matrix; ``df="satterthwaite"`` or ``"kenward-roger"`` for linear mixed
+            models, whose F test then has the degrees of freedom of this hypothesis. Otherwise a Wald test.
+        """
+        from bayesglmm.inference.mixed_tests import hypothesis_test
+
+        return hypothesis_test(self.model.problem, self.result, hypothesis, **options)
 
     def wald_ellipsoid(self, parameters: Any = None, *, level: float = 0.95) -> contrasts.Ellipsoid:
         """Simultaneous confidence region of coefficients or contrasts; of all coefficients when left out.

@@ -77,7 +77,12 @@ def _quadratic_form(V: Floats, gap: Floats, L: Floats) -> tuple[int, float]:
 
 
 def contrast_table(
-    problem: Problem, result: Result, L: Floats, labels: tuple[str, ...] | None = None, level: float = 0.95
+    problem: Problem,
+    result: Result,
+    L: Floats,
+    labels: tuple[str, ...] | None = None,
+    level: float = 0.95,
+    df: Floats | None = None,
 ) -> pd.DataFrame:
     """Estimate, standard error, interval and test of each row of L, one at a time.
 
@@ -91,13 +96,15 @@ def contrast_table(
         Row labels.
     level : float
         Coverage of the intervals.
+    df : ndarray, shape (k,), optional
+        Degrees of freedom of each; the fit's reference when left out.
     """
     estimate = L @ result.beta
     se = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", L, result.cov_beta, L), 0.0))
-    df = reference_df(result)
-    reach = quantiles.t.ppf(0.5 + level / 2.0, df) * se
+    own = np.full(len(L), reference_df(result)) if df is None else df
+    reach = quantiles.t.ppf(0.5 + level / 2.0, own) * se
     ratio = np.divide(estimate, se, out=np.full_like(estimate, np.nan), where=se > 0)
-    name = "t" if np.isfinite(df) else "z"
+    name = "t" if np.isfinite(own).any() else "z"
     return pd.DataFrame(
         {
             "estimate": estimate,
@@ -105,7 +112,7 @@ def contrast_table(
             "ci_low": estimate - reach,
             "ci_high": estimate + reach,
             name: ratio,
-            "p": 2.0 * quantiles.t.sf(np.abs(ratio), df),
+            "p": 2.0 * quantiles.t.sf(np.abs(ratio), own),
         },
         index=pd.Index(labels, name="contrast") if labels else None,
     )

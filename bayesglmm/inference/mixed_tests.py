@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bayesglmm.inference.contrasts import contrast_table, wald_test
 from bayesglmm.inference.hypotheses import read_hypotheses
+from bayesglmm.inference.linear_functions import coefficients_of
 from bayesglmm.inference.outcome import Outcome, outcome
 from bayesglmm.inference.term_tests import term_table
-from bayesglmm.latent.small_sample import SmallSample, small_sample
+from bayesglmm.latent.refit import METHODS
+from bayesglmm.latent.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -41,9 +45,30 @@ def f_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = 0.
     """
     L, c, labels = read_hypotheses(hypothesis, problem.design.columns)
     approximation, kind = _approximation(problem, result, df)
+    own = coefficients_of(problem, result, kind)
     test = approximation.f_test(L, np.asarray(c, dtype=float) + np.asarray(value, dtype=float))
     name = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[kind]
-    return outcome(name, ", ".join(labels), "F", test.statistic, test.numerator, test.denominator)
+    table = contrast_table(problem, replace(result, cov_beta=own.cov), L, labels, df=own.df(L))
+    return outcome(name, ", ".join(labels), "F", test.statistic, test.numerator, test.denominator, contrasts=table)
+
+
+def hypothesis_test(
+    problem: Problem, result: Result, hypothesis: Any, *, value: Any = None, df: str | None = None
+) -> Outcome:
+    """Test linear hypotheses: by the small-sample F test that is asked for or that the fit was made with, else Wald's.
+
+    Parameters
+    ----------
+    problem, result
+        The fit.
+    hypothesis, value
+        See :func:`bayesglmm.inference.contrasts.wald_test`.
+    df : {"satterthwaite", "kenward-roger"}, optional
+        For fits by ml, reml, pql and mql.
+    """
+    if df is None and (result.method not in METHODS or result.options.get("df") not in KINDS):
+        return wald_test(problem, result, hypothesis, value=value)
+    return f_test(problem, result, hypothesis, value=0.0 if value is None else value, df=df)
 
 
 def anova_type3(problem: Problem, result: Result, *, df: str | None = None) -> pd.DataFrame:

@@ -123,6 +123,27 @@ def test_other_fits_have_tables_too():
     assert np.isfinite(bg.anova(pql, kind="III")["df_denominator"]).all()
 
 
+def test_a_hypothesis_has_its_own_degrees_of_freedom():
+    """Two temperatures within whole plots: 210 df; two recipes: 42; a recipe at one temperature in between."""
+    made = bg.Model("angle ~ recipe * temperature + (1 | recipe:replicate)", frame("cake"))
+    fit = made.fit("reml", df="kenward-roger")
+    within = fit.test("temperature[T.195] = temperature[T.185]")
+    assert (within.reference, within.test) == ("F", "Kenward-Roger")
+    assert within.df_denominator == pytest.approx(210.0, rel=1e-6)
+    both = fit.test(["temperature[T.195] = temperature[T.185]", "recipe[T.B] = recipe[T.C]"])
+    table = both.extras["contrasts"]
+    assert table["p"].iloc[0] == pytest.approx(within.p, rel=1e-6)
+    assert 42.0 < both.df_denominator < 210.0
+    # Without a df the fit's reference is normal, and df= may ask for one.
+    plain = made.fit("reml")
+    assert plain.test("temperature[T.185]").reference == "chi2"
+    asked = plain.test("temperature[T.195] = temperature[T.185]", df="satterthwaite")
+    assert asked.df_denominator == pytest.approx(210.0, rel=1e-4)
+    assert asked.statistic == pytest.approx(within.statistic, rel=1e-6)
+    with pytest.raises(bg.MethodError, match="a fit by ml, reml, pql, mql"):
+        ols("y ~ a").test("a[T.q]", df="satterthwaite")
+
+
 def test_what_has_no_table_says_so():
     fit = bg.Model("y ~ a + (1 | g)", unbalanced()).fit("reml")
     posterior = bg.Model("k ~ a + (1 | g)", unbalanced(), "poisson").fit("laplace")
