@@ -103,6 +103,8 @@ def bind_matrix(
     -------
     matrix : ndarray, shape (n, p)
     """
+    if len(index) == 0:  # a chunk of gaps: what its columns would hold cannot be told
+        return np.empty((0, len(spec.column_names)))
     names = [":".join(map(factor_name, term.factors)) or "Intercept" for term in terms]
     if names == list(spec.column_names) and not any(_labelled(spec).values()):
         numbers = {f for term in terms for f in term.factors}

@@ -119,6 +119,31 @@ def test_a_shape_at_infinity_is_found_by_turns() -> None:
     np.testing.assert_allclose(streamed.result.beta, memory.result.beta, rtol=1e-8)
 
 
+def test_labels_after_chunks_of_numbers(tmp_path: Path) -> None:
+    """A column of no value but gaps is one of numbers until labels come."""
+    data = whole()
+    late = [piece.assign(g=None) for piece in chunks(data)[:2]] + chunks(data)[2:]
+    with pytest.warns(bg.DataWarning, match="Dropped"):
+        memory = bg.Model("count ~ x + g", pd.concat(late), family="poisson").fit("irls")
+    with pytest.warns(bg.DataWarning, match="Dropped"):
+        streamed = bg.Model("count ~ x + g", late, family="poisson").fit("irls")
+    assert_same(memory, streamed)
+
+
+def test_numbers_are_read_once_before_the_fit() -> None:
+    data, reads = whole(), []
+
+    def counted() -> Iterator[Any]:
+        reads.append(1)
+        yield from chunks(data)
+
+    model = bg.Model("count ~ x + z + x:z + I(x**2)", counted, family="poisson")
+    assert len(reads) == 1
+    fit = model.fit("irls")
+    assert len(reads) == 1 + fit.status.evaluations
+    assert_same(bg.Model("count ~ x + z + x:z + I(x**2)", data, family="poisson").fit("irls"), fit)
+
+
 def test_missing_rows_are_dropped_and_counted_once() -> None:
     data = whole()
     data.loc[[3, 500, 501], "x"] = np.nan
