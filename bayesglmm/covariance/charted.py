@@ -34,7 +34,7 @@ class Charted:
         return out
 
     def from_working(self, work: Floats, log_scales: bool) -> Floats:
-        """Natural θ of working coordinates."""
+        """Natural θ of working coordinates; further axes of `work` are points."""
         out = np.array(work, dtype=float)
         for k, c in enumerate(self.coordinates):
             if c.logged(log_scales):
@@ -44,8 +44,8 @@ class Charted:
         return out
 
     def working_slope(self, theta: Floats, log_scales: bool) -> Floats:
-        """dθ/dw, elementwise: the Jacobian of :meth:`from_working` is diagonal."""
-        out = np.ones(self.n_params)
+        """dθ/dw, elementwise: the Jacobian of :meth:`from_working` is diagonal. Further axes of `theta` are points."""
+        out = np.ones(np.shape(theta))
         for k, c in enumerate(self.coordinates):
             if c.logged(log_scales):
                 out[k] = theta[k]

@@ -132,7 +132,7 @@ class _Solver:
         """Solve for all."""
         base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
         start = base.u + (x - self.optimum.point.x) @ slopes.T
-        prior = np.array([self.target.log_prior(row) for row in x])
+        prior = self.target.log_priors(x)
         usable = np.flatnonzero(np.isfinite(prior))
         z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
         pick = rng.random((len(x), self._copies(1).units.count))

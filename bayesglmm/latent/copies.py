@@ -45,8 +45,7 @@ class Points:
     @classmethod
     def of(cls, coordinates: Coordinates, x: Floats) -> Points:
         """The points of working vectors `x`, shape (count, d)."""
-        beta, theta, psi = zip(*(coordinates.split(row) for row in x))
-        return cls(np.stack(beta), np.stack(theta), np.stack(psi))
+        return cls(*coordinates.split_many(x))
 
     def __getitem__(self, rows: slice) -> Points:
         return Points(self.beta[rows], self.theta[rows], self.psi[rows])

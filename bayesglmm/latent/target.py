@@ -84,6 +84,14 @@ class Coordinates:
         psi = psi if self.aux_units is None else psi / self.aux_units
         return x[: self.p], np.concatenate([*parts, np.empty(0)]), psi
 
+    def split_many(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """(β, natural θ, ψ) of many vectors, shape (points, d); one row each."""
+        work = x[:, self.theta].T
+        parts = [c.from_working(work[s], self.log_scales).T for c, s in zip(self.covariance, self._slices)]
+        psi = x[:, self.theta.stop :]
+        psi = psi if self.aux_units is None else psi / self.aux_units
+        return x[:, : self.p], np.concatenate([*parts, np.empty((len(x), 0))], axis=1), psi
+
     def slope(self, theta: Floats) -> Floats:
         """Elementwise derivative of (β, natural θ, ψ) in the vector, at natural `theta`."""
         parts = [c.working_slope(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
@@ -149,9 +157,19 @@ class Target:
             gradient = gradient + np.concatenate([e.beta, e.theta, e.psi]) * self.coordinates.slope(theta)
         return TargetPoint(x, value + e.value, gradient, e)
 
-    def log_prior(self, x: Floats) -> float:
-        """Log prior density of the vector, Jacobian included; zero without priors."""
-        return self._prior(*self.coordinates.split(x))[0]
+    def log_priors(self, x: Floats) -> Floats:
+        """Log prior density of many vectors, shape (points, d), Jacobian included; zeros without priors."""
+        if self.priors is None:
+            return np.zeros(len(x))
+        from bayesglmm.priors.many import log_prior_many
+
+        coordinates = self.coordinates
+        with np.errstate(all="ignore"):
+            beta, theta, psi = coordinates.split_many(x)
+            value = log_prior_many(self.priors, coordinates.covariance, beta, theta, psi, self.aux_links)
+            for cov, own in zip(coordinates.covariance, coordinates.blockwise(theta.T)):
+                value += np.log(np.abs(cov.working_slope(own, coordinates.log_scales))).sum(axis=0)
+        return value
 
     def _prior(self, beta: Floats, theta: Floats, psi: Floats) -> tuple[float, Floats]:
         """Log prior density in working coordinates and its gradient; zero without priors."""

@@ -12,6 +12,7 @@ import bayesglmm as bg
 from bayesglmm.latent.conditional import Ratio, Work, solve_at
 from bayesglmm.latent.copies import Points, find_units, how_many, make_copies
 from bayesglmm.latent.posterior import found_optimum
+from bayesglmm.latent.target import make_target
 
 SHIPPED = Path(__file__).parents[2] / "models"
 
@@ -134,3 +135,34 @@ def test_candidates_estimate_the_integral_without_bias():
     np.testing.assert_array_less(np.abs(share.mean(axis=0) - 1.0), 4.0 * error)
     # Pairs mirror each other at the mode.
     np.testing.assert_allclose(draws[0] + draws[1], 2.0 * mode.u[None], atol=1e-10)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "contraception_slope"])
+def test_priors_of_many_vectors_are_those_of_each(name):
+    model = bg.load_model(SHIPPED / f"{name}.toml")
+    target = make_target(model.problem)
+    x = np.random.default_rng(0).normal(0.0, 0.02, (5, target.coordinates.p + target.coordinates.n_aux))
+    theta = np.random.default_rng(1).normal(0.0, 0.7, (5, len(target.coordinates.entries)))
+    x = np.concatenate([x[:, : target.coordinates.p], theta, x[:, target.coordinates.p :]], axis=1)
+    for many, one in zip(target.coordinates.split_many(x), zip(*map(target.coordinates.split, x))):
+        np.testing.assert_allclose(many, np.stack(one), rtol=1e-14)
+    zero = target.objective.evaluate
+    expected = [target.at(v, with_gradient=False).value - zero(*target.coordinates.split(v)).value for v in x]
+    np.testing.assert_allclose(target.log_priors(x), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", ["diagonal", "cs", "ar1", "unstructured"])
+def test_priors_of_many_vectors_under_every_covariance(form):
+    rng = np.random.default_rng(3)
+    data = {
+        "y": rng.poisson(3.0, 30),
+        "t": np.tile(["a", "b", "c"], 10),
+        "g": np.repeat([f"g{k}" for k in range(10)], 3),
+    }
+    priors = {"g.sd": bg.Prior("Gamma", alpha=2.0, beta=1.0, on="precision")}
+    model = bg.Model("y ~ 1 + (0 + t | g)", data, "poisson", covariance={"g": form}, priors=priors)
+    target = make_target(model.problem)
+    x = rng.normal(0.0, 0.5, (6, 1 + len(target.coordinates.entries)))
+    expected = [target.at(v, with_gradient=False).value for v in x]
+    likelihood = [target.objective.evaluate(*target.coordinates.split(v), with_gradient=False).value for v in x]
+    np.testing.assert_allclose(target.log_priors(x), np.subtract(expected, likelihood), atol=1e-7)
