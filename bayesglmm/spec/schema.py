@@ -16,6 +16,9 @@ from bayesglmm.methods.registry import METHODS
 
 Check = Callable[[Any, str], Any]
 
+#: Numbers that an option may list.
+MOST_IN_A_LIST = 10
+
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text", list: "a list", dict: "a table"}
 
 
@@ -72,6 +75,13 @@ def positive(value: Any, place: str) -> float:
 def option(value: Any, place: str) -> Any:
     """The value of an option: a text, a finite number, true or false."""
     return value if isinstance(value, bool | str) else _integer_or_number(value, place)
+
+
+def method_option(value: Any, place: str) -> Any:
+    """The same, or whole numbers in a list (nodes of two nested factors), given as a tuple."""
+    if isinstance(value, list) and 0 < len(value) <= MOST_IN_A_LIST:
+        return tuple(whole(v, f"{place}[{k}]") for k, v in enumerate(value))
+    return option(value, place)
 
 
 def _integer_or_number(value: Any, place: str) -> int | float:
@@ -181,7 +191,7 @@ _NUMBERS = table(
         "source": text,
         "note": text,
         "priors": _FLAGS,
-        "options": table(rest=option, what="option"),
+        "options": table(rest=method_option, what="option"),
         "at": table(rest=one_or_list(number), what="parameter"),
         "loglik": number,
         "deviance": number,
@@ -214,7 +224,7 @@ _STUDY = table(
         "replicates": whole,
         "seed": whole,
         "reference": text,
-        "options": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
+        "options": table(rest=table(rest=method_option, what="option"), names=METHODS, what="method"),
         "arms": table(rest=table({"set": table(rest=option, what="column"), "truth": _TRUTH}), what="arm"),
         "published": list_of(
             table(
@@ -256,7 +266,7 @@ SCHEMA: Check = table(
         "priors": table(rest=_PRIOR, what="parameter"),
         "covariance": table(rest=covariance, what="group"),
         "errors": table({"ar1": table({"group": text, "time": text}, required=("group",))}, required=("ar1",)),
-        "fit": table(rest=table(rest=option, what="option"), names=METHODS, what="method"),
+        "fit": table(rest=table(rest=method_option, what="option"), names=METHODS, what="method"),
         "about": table({"teaches": text, "source": text, "licence": text, "citation": text, "notes": text}),
         "numbers": table(rest=list_of(_NUMBERS), names=METHODS, what="method"),
         "study": _STUDY,

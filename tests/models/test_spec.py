@@ -192,6 +192,8 @@ WRONG = {
         "fit: unknown method 'lapalce'. Did you mean 'laplace'",
     ),
     "fit option unknown": (GOOD + "[fit.agq]\nnode = 3\n", "fit.agq: unknown option 'node'. Did you mean 'nodes'"),
+    "fit option lists a text": (GOOD + '[fit.agq]\nnodes = [3, "x"]\n', r"fit.agq.nodes\[1\] is a text"),
+    "fit option lists nothing": (GOOD + "[fit.agq]\nnodes = []\n", "fit.agq.nodes is a list"),
     "fit option is a table": (GOOD + "[fit.agq]\nnodes = { a = 1 }\n", "fit.agq.nodes is a table"),
     "numbers of no method": (GOOD + "[[numbers.lme]]\nsource = 'x'\n", "numbers: unknown method 'lme'"),
     "numbers without source": (
