@@ -37,7 +37,9 @@ def run(
 
         −½ Σ w_i d_i(μ₀)/φ + ½ û'Hû/φ − ½ log|H| + ½ log|P|,
 
-    with d the unit deviances, H = A'WA + P, A = ZΛ/√φ and μ₀ at zero random effects and û the one Newton step from there; its second-order
-    form is with :func:`bayesglmm.latent.working_result.quasi_loglik`. It is no likelihood to compare models by.
+    with d the unit deviances, H = A'WA + P, A = ZΛ/√φ and μ₀ at zero random effects, û the one Newton step
+    from there; its
+    second-order form is with :func:`bayesglmm.latent.working_result.quasi_loglik`. It is no likelihood to compare
+    models by.
     """
     return fit_working(problem, method="mql", reml=reml, scale=scale, order=order, max_iterations=max_iterations)

@@ -37,7 +37,9 @@ def run(
 
         −½ Σ w_i d_i(μ̂)/φ − ½ û'Pû/φ − ½ log|H| + ½ log|P|,
 
-    with d the unit deviances, H = A'WA + P, A = ZΛ/√φ and μ̂ at the conditional modes û (Breslow & Clayton 1993, eq. 5-6); its second-order
-    form is with :func:`bayesglmm.latent.working_result.quasi_loglik`. It is no likelihood to compare models by.
+    with d the unit deviances, H = A'WA + P, A = ZΛ/√φ and μ̂ at the conditional modes û (Breslow & Clayton 1993,
+    eq. 5-6); its
+    second-order form is with :func:`bayesglmm.latent.working_result.quasi_loglik`. It is no likelihood to compare
+    models by.
     """
     return fit_working(problem, method="pql", reml=reml, scale=scale, order=order, max_iterations=max_iterations)
