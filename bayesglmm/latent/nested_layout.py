@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,11 +57,19 @@ class Portion:
 
     def by_inner(self, values: Floats) -> Floats:
         """Sums over the rows of every inner unit, shape (..., inner units)."""
-        return np.add.reduceat(values, _starts(self.inner_codes), axis=-1)
+        return np.add.reduceat(values, self._inner_starts, axis=-1)
 
     def by_outer(self, values: Floats) -> Floats:
         """Sums over the inner units of every outer unit, shape (..., outer units)."""
-        return np.add.reduceat(values, _starts(self.inner_outer), axis=-1)
+        return np.add.reduceat(values, self._outer_starts, axis=-1)
+
+    @cached_property
+    def _inner_starts(self) -> Ints:
+        return _starts(self.inner_codes)
+
+    @cached_property
+    def _outer_starts(self) -> Ints:
+        return _starts(self.inner_outer)
 
 
 def _starts(codes: Ints) -> Ints:
