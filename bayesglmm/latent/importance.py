@@ -35,7 +35,7 @@ PAIRS, MOST_PAIRS = 4, 32
 #: effective size to it.
 NOISE = 0.3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
-MOST_VALUES = 2 * 10**8
+MOST_VALUES = 10**9
 #: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
 NODES_CHANGE = 5e-2
 #: Rows × draws up to which four draws are weighted for every one that is kept, and two beyond.
@@ -192,7 +192,7 @@ def weigh(
     count = proposals or (4 if 4 * draws * rows <= MANY_ROWS else 2) * draws
     with one_thread():
         target, optimum = found_optimum(problem, result)
-        work = _settle(target, optimum, count, pairs)
+        work = settle(target, optimum, count, pairs)
 
         def log_target(x: Floats) -> Floats:
             found = solve_at(target, optimum, x, np.random.default_rng(0), work)
@@ -205,7 +205,7 @@ def weigh(
     return replace(weighted, weights=smooth(weighted.log_p - log_q))
 
 
-def _settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> Work:
+def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> Work:
     """Candidates at every draw, and quadrature where their noise would be large and it is affordable.
 
     The noise is measured at the mode and two standard deviations along every axis from there.
@@ -241,7 +241,7 @@ def _enough_nodes(target: Target, optimum: Optimum, there: Floats, affordable: f
     before, last = np.full(len(there), np.nan), 0
     for nodes in (5, 9, 15, 25, 41, 61):
         if len(grid(nodes, structure.layouts[0].size).nodes) > affordable:
-            break
+            return 0
         found = solve_at(target, optimum, there, np.random.default_rng(0), Work(0, nodes)).quadrature
         assert found is not None
         change = (found - before)[np.isfinite(found) & np.isfinite(before)]
