@@ -3,9 +3,10 @@
 A hundred clusters seen at seven occasions t = -3, ..., 3, half of them with x = 1; binomial responses of size m = 1, 2,
 4 or 8 with logit -2.5 + t - x - 0.5 x t + b0 + b1 t. Design d1 has a random intercept of variance 1, d2 a random
 intercept and slope of variances 0.5 and 0.25, uncorrelated, their covariance estimated too. Each method estimates every
-replicate; printed are average estimates with their simulation standard errors, beside the averages for PQL printed by Breslow & Clayton and for MCMC
-(the posterior's own) by Fong, Rue & Wakefield (2010, Biostatistics 11, tables 5 and 7). Both are averages over
-replicates of their own: a difference is a number of standard errors, theirs taken to be 100 replicates.
+replicate; printed are average estimates with their simulation standard errors, beside the averages for PQL printed by
+Breslow & Clayton and those of MCMC (posterior medians under priors of their own) by Fong, Rue & Wakefield (2010,
+Biostatistics 11, tables 5 and 7). The printed averages are over replicates of their own: the difference is given in
+standard errors of both, theirs taken to be of 100 replicates. 200 replicates take about 9 CPU minutes.
 
     python benchmarks/bench_breslow_clayton.py                        # 200 replicates on all processors
     python benchmarks/bench_breslow_clayton.py --replicates 1000 --json out.json
