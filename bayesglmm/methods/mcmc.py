@@ -85,8 +85,8 @@ def run(
         What ``model.to_pymc()`` returned, extended: a ``pm.Potential``, another likelihood, a block of your own. It is
         sampled in place of the model's own graph, and the draws of the model's parameters come back as a fit.
     init : {"auto", "prior", "laplace"}
-        Where chains start: in the middle of the priors, jittered, or at the mode of a Laplace fit, random effects
-        included. ``"auto"`` is ``"prior"``: from the mode warm-up took as many gradients or more.
+        Where chains start: in the middle of the priors, jittered, or at a draw from a Laplace fit, random effects
+        included. ``"auto"`` is ``"prior"``, see :mod:`bayesglmm.methods.mcmc_setup`.
     parametrisation : {"auto", "centred", "non-centred"} or dict
         Of the random effects, for all grouping factors or by name; ``"auto"`` goes by the information in the data, see
         :mod:`bayesglmm.methods.mcmc_setup`.
@@ -129,7 +129,7 @@ def run(
     sampler = sampler or "nutpie"
     started = time.perf_counter()
     plan = Plan(draws, tune, chains, seed, target_accept, progress)
-    setup = Setup() if pymc_model is not None else set_up(problem, init, parametrisation)
+    setup = Setup() if pymc_model is not None else set_up(problem, init, parametrisation, seed)
     sampled = sample_posterior(problem, sampler, plan, pymc_model, setup.centred, setup.start)
     found = sampled.draws
     if len(found.effects) < len(problem.design.blocks):

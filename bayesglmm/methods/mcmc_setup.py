@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,14 +37,16 @@ class Setup:
     centred : tuple of str
         Grouping factors with centred effects.
     start : Result or None
-        The fit to start from; None for the middle of the priors, jittered.
+        A fit whose coefficients and random effects chains start at; None for the middle of the priors, jittered.
     """
 
     centred: tuple[str, ...] = ()
     start: Result | None = None
 
 
-def set_up(problem: Problem, init: str = "auto", parametrisation: str | Mapping[str, str] = "auto") -> Setup:
+def set_up(
+    problem: Problem, init: str = "auto", parametrisation: str | Mapping[str, str] = "auto", seed: int = 0
+) -> Setup:
     """Settle start and parametrisation.
 
     Parameters
@@ -55,6 +57,8 @@ def set_up(problem: Problem, init: str = "auto", parametrisation: str | Mapping[
         See :func:`bayesglmm.methods.mcmc.run`.
     parametrisation : {"auto", "centred", "non-centred"} or mapping
         For all grouping factors, or grouping factor → its own.
+    seed : int
+        Of the starting point.
 
     Raises
     ------
@@ -80,7 +84,19 @@ def set_up(problem: Problem, init: str = "auto", parametrisation: str | Mapping[
             raise MethodError(f"the levels of {group} have a known covariance: their effects cannot be centred.")
         if wish == "centred" or (wish == "auto" and group not in known and shares.get(group, 0.0) > CENTRED_FROM):
             centred.append(group)
-    return Setup(tuple(centred), fit if init == "laplace" else None)
+    return Setup(tuple(centred), _typical(fit, seed) if fit is not None and init == "laplace" else None)
+
+
+def _typical(fit: Result, seed: int) -> Result:
+    """The fit with coefficients and random effects of one draw: at the mode itself gradients are zero.
+
+    Samplers take their first mass matrix from the gradients where they start.
+    """
+    rng = np.random.default_rng(seed)
+    values, vectors = np.linalg.eigh(fit.cov_beta)
+    beta = fit.beta + vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(values)))
+    effects = tuple(b + sd * rng.standard_normal(b.shape) for b, sd in zip(fit.effects, fit.effects_sd))
+    return replace(fit, beta=beta, effects=effects)
 
 
 def _by_group(groups: list[str], parametrisation: str | Mapping[str, str]) -> dict[str, str]:
