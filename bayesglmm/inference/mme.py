@@ -148,6 +148,8 @@ def mixed_model_equations(
     MethodError
         A fit by another method, a variance of zero (G has no inverse then), or a parameter that is unknown or missing.
     """
+    if not problem.design.blocks:
+        raise MethodError("mixed-model equations need random effects, and this model has none.")
     if params is not None:
         zeros = dict.fromkeys(problem.design.columns, 0.0)
         strange = [name for name in params if name in zeros]

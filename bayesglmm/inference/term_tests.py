@@ -97,7 +97,7 @@ def term_table(problem: Problem, result: Result, kind: str, df: str | None = Non
         raise MethodError(
             "tests of terms need a fit without a posterior: fit with priors='flat', or by another method."
         )
-    mixed = result.method in METHODS and bool(problem.design.blocks)
+    mixed = result.method in METHODS and bool(problem.design.blocks or problem.errors is not None)
     if df is not None and not mixed:
         raise MethodError(
             f"df={df!r} is for linear mixed models (ml, reml, pql, mql); this fit is by {result.method!r}."

@@ -61,7 +61,7 @@ def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, r
     problem : Problem
         Gaussian with identity link.
     theta, psi : ndarray
-        Covariance parameters (absolute) and log σ.
+        Covariance parameters (absolute; those of the errors' correlation last) and log σ.
     scale : float
         σ².
     reml : bool
@@ -74,8 +74,6 @@ def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, r
     """
     if problem.family.name != "gaussian" or problem.link.name != "identity" or not problem.design.blocks:
         raise MethodError(f"this needs a Gaussian mixed model, and this one is {problem.family.name}.")
-    if problem.errors is not None and problem.errors.n_params:
-        problem.need_independent_errors("a model at given variances")
     structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
     loop = Loop(problem, structure, marginal=False, reml=reml, scale=None, estimates_auxiliary=False)
     model = loop.model(loop.expand(Place(problem.mean_response, psi)))

@@ -97,9 +97,34 @@ def test_the_working_equations_of_pql_and_mql(method):
     np.testing.assert_allclose(equations.inverse("fixed"), fit.result.cov_beta, rtol=1e-6)
 
 
+def test_errors_that_go_together_are_in_the_equations():
+    """R = σ²(ρ^|lag|) within subjects: the dense formulas with it, at given parameters."""
+    data = frame("sleepstudy")
+    fit = bg.Model("Reaction ~ Days + (1 | Subject)", data, errors=bg.AR1Errors("Subject", time="Days")).fit("reml")
+    equations = fit.mme({"Subject.sd": 20.0, "errors.rho": 0.4, "sigma": 30.0})
+    X, block = fit.model.design.X, fit.model.design.blocks[0]
+    Z = np.eye(18)[block.codes]
+    same = block.codes[:, None] == block.codes
+    R = 900.0 * same * 0.4 ** np.abs(np.subtract.outer(X[:, 1], X[:, 1]))
+    V = 400.0 * Z @ Z.T + R
+    y = data["Reaction"].to_numpy()
+    information = X.T @ np.linalg.solve(V, X)
+    beta = np.linalg.solve(information, X.T @ np.linalg.solve(V, y))
+    blup = 400.0 * Z.T @ np.linalg.solve(V, y - X @ beta)
+    np.testing.assert_allclose(equations.solution, [*beta, *blup], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(equations.inverse("fixed"), np.linalg.inv(information), rtol=1e-8)
+    C = np.block([[X.T @ np.linalg.solve(R, X), X.T @ np.linalg.solve(R, Z)],
+                  [Z.T @ np.linalg.solve(R, X), Z.T @ np.linalg.solve(R, Z) + np.eye(18) / 400.0]])  # fmt: skip
+    np.testing.assert_allclose(equations.coefficients.toarray(), C, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(equations.prediction_error["pev"], np.diag(np.linalg.inv(C))[2:], rtol=1e-8)
+    assert bg.anova(fit, kind="II", df="satterthwaite").loc["Days", "df_denominator"] < 160
+
+
 def test_what_has_no_equations_says_so(sleep):
     flat = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), "binomial", priors="flat").fit("laplace")
+    alone = bg.Model("Reaction ~ Days", frame("sleepstudy")).fit("irls")
     cases = [
+        (lambda: alone.mme(), "this model has none"),
         (lambda: flat.mme(), "a fit by ml, reml, pql, mql"),
         (lambda: flat.mme({"herd.sd": 1.0}), "a Gaussian mixed model"),
         (lambda: sleep.mme({"Subject.sd": [0.0, 0.0], "sigma": 1.0}), "is singular"),
