@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.nesting import nesting
 from bayesglmm.latent.quadrature_nodes import Nodes, in_words, settle_nodes
@@ -42,6 +44,8 @@ def nodes_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
     change = _change(target, point, more)
     if abs(change) <= CHANGE:
         return ()
+    if not np.isfinite(change):
+        return (f"whether {used} are enough was not checked: with {in_words(more)} there are nodes without modes",)
     return (
         f"{used} are too few: with {in_words(more)} the log-likelihood at the estimate changes by {change:+.3g}; "
         "fit.quadrature_path() shows how many are enough",
@@ -54,7 +58,7 @@ def _laplace_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
     if structure.n > LOOKED_AT or not free or nesting(structure.layouts) is None:
         return ()
     change = _change(target, point, LOOK)
-    if not abs(change) > FAR:
+    if not np.isfinite(change) or abs(change) <= FAR:
         return ()
     return (
         f"the Laplace approximation is poor for these nested effects: {in_words(LOOK)} quadrature nodes change the "

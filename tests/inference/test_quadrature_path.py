@@ -11,7 +11,7 @@ from reference_data import fit, frame
 import bayesglmm as bg
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.quadrature_path import _fitting, quadrature_path
-from bayesglmm.latent import fit_marginal, fit_working
+from bayesglmm.latent import enough_nodes, fit_marginal, fit_working
 from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.quadrature_nodes import evaluations
 from bayesglmm.methods import agq
@@ -196,3 +196,13 @@ def test_nested_effects_through_the_facade(families):
     assert interval.loc["c.sd", "ci_low"] < other.varcomp.loc[0, "sd"] < interval.loc["c.sd", "ci_high"]
     assert len(found.random["c:m"]) == 160
     assert found.idata.posterior["c:m"].shape[-2] == 160
+
+
+def test_a_check_that_cannot_be_made_says_so(tiny, monkeypatch):
+    monkeypatch.setattr(enough_nodes, "_change", lambda *_: -np.inf)
+    (note,) = fit_marginal(tiny, nodes=3).status.notes
+    assert note == (
+        "whether 3 outer and 3 inner quadrature nodes are enough was not checked: with 5 outer and 5 inner there are "
+        "nodes without modes"
+    )
+    assert fit_marginal(tiny).status.notes == ()
