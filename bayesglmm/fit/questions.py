@@ -28,7 +28,18 @@ class Questions(Found):
         return confint(self.model.problem, self.result, method, level, **options)
 
     def quadrature_path(self, nodes: Any = None) -> pd.DataFrame:
-        """Log-likelihood and estimates as the number of quadrature nodes grows; 1, 3, 5, 9, ... when left out."""
+        """Log-likelihood and estimates as the number of quadrature nodes grows; 1, 3, 5, 9, ... when left out.
+
+        Parameters
+        ----------
+        nodes : iterable of int or (int, int), optional
+            Nodes per dimension; for two nested grouping factors one number is for both, a pair is (outer, inner).
+
+        Returns
+        -------
+        DataFrame
+            A row per number of nodes: ``loglik`` refitted, ``loglik_at_estimate`` of this fit, and the estimates.
+        """
         from bayesglmm.inference.quadrature_path import quadrature_path
 
         return quadrature_path(self.model.problem, self.result, nodes)
