@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.working_loop import iterate
 from bayesglmm.latent.working_model import Loop
 from bayesglmm.latent.working_result import working_result
@@ -92,8 +93,9 @@ def fit_working(
         estimates_auxiliary=problem.family.scale is not None and len(problem.family.auxiliaries) == 1,
         order=int(order),
     )
-    state, status = iterate(loop, tolerance, max_iterations)
-    return working_result(loop, method, state, status)
+    with one_thread():
+        state, status = iterate(loop, tolerance, max_iterations)
+        return working_result(loop, method, state, status)
 
 
 def _fixed_scale(problem: Problem, scale: str | float | None) -> float | None:
