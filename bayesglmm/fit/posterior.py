@@ -9,6 +9,7 @@ from bayesglmm.errors import ConvergenceWarning
 from bayesglmm.fit.found import Found
 
 if TYPE_CHECKING:
+    from bayesglmm.diagnose.evidence import Evidence
     from bayesglmm.diagnose.trust import Trust
     from bayesglmm.fit import Fit
 
@@ -85,3 +86,107 @@ class Posterior(Found):
         if not result.status.converged:
             warnings.warn(f"not to be used as it is: {result.status.message}", ConvergenceWarning, stacklevel=2)
         return Fit(self.model, result)
+
+    def loo(
+        self,
+        unit: str = "row",
+        *,
+        nodes: int = 15,
+        draws: int = 1000,
+        refit: bool | float = False,
+        seed: int | None = None,
+    ) -> Any:
+        """Leave-one-out cross-validation by Pareto-smoothed importance sampling, of rows or of groups.
+
+        Parameters
+        ----------
+        unit : str
+            ``"row"``: how well a row is predicted by the others, those of its own group among them. ``"group"`` (or the
+            grouping factor's name): how well a new group is predicted; its random effects are integrated out.
+        nodes : int
+            Of the quadrature for groups; nested factors are integrated by Laplace.
+        draws : int
+            Of an approximate fit (and the most of a sampled one for groups).
+        refit : bool or float
+            Fit again without every unit whose Pareto k-hat is above ArviZ's limit, or above this number.
+        seed : int, optional
+            Of the draws.
+
+        Returns
+        -------
+        arviz_stats.ELPDData
+            With pointwise values; ``arviz.compare`` takes a dict of them. ``approx_posterior`` is True where draws of
+            an approximation were weighted towards the posterior.
+
+        Raises
+        ------
+        MethodError
+            A fit without a posterior, or crossed groups, which cannot be left out one by one.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> counts = [2, 3, 1, 5, 8, 6, 1, 0, 4, 3, 2, 2, 6, 9, 3, 1]
+        >>> data = pd.DataFrame({"y": counts, "g": list("aabbccddeeffgghh")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data, family="poisson").fit("laplace")
+        >>> found = fit.loo("group", seed=1)
+        >>> int(found.n_data_points), found.approx_posterior
+        (8, True)
+        """
+        from bayesglmm.diagnose.loo import loo
+
+        problem, result = self.model.problem, self.result
+        return loo(problem, result, unit, nodes=nodes, draws=draws, refit=refit, seed=seed)
+
+    def waic(self, unit: str = "row", **options: Any) -> dict[str, float]:
+        """Widely applicable information criterion of rows or groups (Watanabe 2010); prefer :meth:`loo`.
+
+        Parameters
+        ----------
+        unit : str
+            As for :meth:`loo`.
+        **options
+            ``nodes=, draws=, seed=``.
+
+        Returns
+        -------
+        dict
+            ``elpd, se, p``, and ``poor``: how many units have a penalty above 0.4, where it cannot be trusted.
+        """
+        from bayesglmm.diagnose.loo import waic
+
+        return waic(self.model.problem, self.result, unit, **options)
+
+    def evidence(self, draws: int = 2000, seed: int | None = None) -> Evidence:
+        """Log marginal likelihood log p(y), by bridge sampling, for Bayes factors.
+
+        Parameters
+        ----------
+        draws : int
+            Of the posterior; as many are drawn from the Gaussian at the bridge's other end.
+        seed : int, optional
+            Of the draws.
+
+        Returns
+        -------
+        Evidence
+            ``log_evidence`` with all constants, and its ``error``.
+
+        Raises
+        ------
+        MethodError
+            Priors that are not proper.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> counts = [2, 3, 1, 5, 8, 6, 1, 0, 4, 3, 2, 2, 6, 9, 3, 1]
+        >>> data = pd.DataFrame({"y": counts, "g": list("aabbccddeeffgghh")})
+        >>> model = bg.Model("y ~ 1 + (1 | g)", data, family="poisson")
+        >>> found = model.fit("laplace").evidence(seed=1)
+        >>> bool(abs(found.log_evidence - model.fit("inla").log_evidence) < 0.05)
+        True
+        """
+        from bayesglmm.diagnose.evidence import bridge
+
+        return bridge(self.model.problem, self.result, draws=draws, seed=seed)
