@@ -80,10 +80,15 @@ class Mode:
 
 @dataclass(frozen=True)
 class Warm:
-    """Where to start looking for a mode, and a factor of H from nearby parameters, if there is one."""
+    """Where to start looking for a mode, a factor of H from nearby parameters, if there is one, and how close to come.
+
+    The Newton decrement at the end enters log|H| at first order: optimisers want it tight; a sampler does not notice
+    one millionth.
+    """
 
     u: Floats
     factor: Factor | None = None
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -174,16 +179,17 @@ def climb(inner: Inner, start: Warm | Mode | None = None) -> Mode:
     if not _usable(point):
         return _failed(point, 0, "the log-density is not finite at zero random effects")
     try:
-        return _search(inner, point, None if start is None else start.factor)
+        tolerance = start.tolerance if isinstance(start, Warm) else TOLERANCE
+        return _search(inner, point, None if start is None else start.factor, tolerance)
     except NotPositiveDefiniteError:
         return _failed(point, 0, "the information of the random effects is not finite")
 
 
-def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
+def _search(inner: Inner, point: Point, guide: Factor | None, tolerance: float = TOLERANCE) -> Mode:
     """Newton steps, each factor used again for as long as that is cheaper than a new one."""
     chords = _worthwhile_chords(inner.loadings.structure)
     if guide is not None:
-        point, close = _chord(inner, guide, point, np.inf, chords)
+        point, close = _chord(inner, guide, point, np.inf, chords, tolerance)
         if close is not None:
             return _finish(inner, point, close, 1)
     before = np.inf
@@ -192,7 +198,7 @@ def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
         step = factor.solve(point.gradient)
         decrement = _decrement(point, step)
         # A Newton step this close to the mode that gains nothing has reached rounding (huge counts get there early).
-        if decrement <= TOLERANCE or (before < STAGNATION and decrement > 0.1 * before):
+        if decrement <= tolerance or (before < STAGNATION and decrement > 0.1 * before):
             if observed:
                 return _mode(point, factor, decrement, iteration)
             return _failed(point, iteration, "the observed information is not positive definite at the mode")
@@ -202,7 +208,7 @@ def _search(inner: Inner, point: Point, guide: Factor | None) -> Mode:
         before, close = decrement, None
         point = moved
         if observed:
-            point, close = _chord(inner, factor, moved, decrement, chords)
+            point, close = _chord(inner, factor, moved, decrement, chords, tolerance)
         if close is not None:
             return _finish(inner, point, close, iteration + 1)
     return _failed(point, MAX_ITERATIONS, f"no mode within {MAX_ITERATIONS} Newton steps")
@@ -213,7 +219,9 @@ def _worthwhile_chords(structure: Structure) -> int:
     return int(np.clip(2.0 * structure.plan.flops / (60.0 * max(structure.n, 1)), 1, 12))
 
 
-def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: int) -> tuple[Point, float | None]:
+def _chord(
+    inner: Inner, factor: Factor, point: Point, before: float, chords: int, tolerance: float
+) -> tuple[Point, float | None]:
     """Steps with the factor at hand while they promise to reach the tolerance; the decrement there if they did.
 
     `before` is the decrement of the step that led to `point`; infinite when there was none.
@@ -221,9 +229,9 @@ def _chord(inner: Inner, factor: Factor, point: Point, before: float, chords: in
     step = factor.solve(point.gradient)
     decrement = _decrement(point, step)
     slack = _slack(point)
-    while decrement > TOLERANCE:
+    while decrement > tolerance:
         rate = decrement / before
-        if not rate < 0.5 or decrement * rate**chords > TOLERANCE or chords == 0:
+        if not rate < 0.5 or decrement * rate**chords > tolerance or chords == 0:
             return point, None
         moved = inner.at(point.u + step)
         if not _usable(moved) or (decrement > CLOSE and moved.value < point.value - slack):

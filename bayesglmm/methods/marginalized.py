@@ -57,7 +57,7 @@ def sample(
     start: Result | None = None,
     *,
     draws: int = 1000,
-    tune: int = 150,
+    tune: int = 100,
     chains: int = 4,
     seed: int | None = None,
     nodes: int | tuple[int, int] | None = None,

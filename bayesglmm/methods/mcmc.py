@@ -67,7 +67,7 @@ def run(
     problem : Problem
         The model.
     draws, tune : int
-        Draws kept and warm-up draws, per chain. 1000 warm-up draws on the whole graph, 150 on the marginal posterior.
+        Draws kept and warm-up draws, per chain. 1000 warm-up draws on the whole graph, 100 on the marginal posterior.
     chains : int
         Number of chains.
     seed : int, optional

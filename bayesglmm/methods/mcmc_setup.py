@@ -5,6 +5,14 @@ say a lot (Betancourt & Girolami 2015). How much that is, is read off a Laplace 
 share of the prior variance of a random effect that the data take away, 1 − Var(b | y, θ̂)/sd², averaged over levels
 and columns. It is one half where data information and prior precision are equal. Above :data:`CENTRED_FROM` a grouping
 factor is centred; effects of levels with a known covariance never are.
+
+On cbpp (share 0.69) centred effects gave 26 to 37 effective draws (smallest bulk size) per 1,000 gradients, non-centred
+ones 19 to 25.
+
+Where chains start. nutpie takes its first mass matrix from the gradients at its starting point. At a Laplace mode these
+are zero: warm-up took 51,000 gradients instead of 47,000 on cbpp, and could not begin on epilepsy. From a draw of the
+Laplace fit warm-up on epilepsy took 107,000 gradients instead of 130,000, and sampling as many: a fifth of the warm-up,
+which compiling outweighs many times over. ``init="auto"`` is therefore the middle of the priors.
 """
 
 from __future__ import annotations
