@@ -1,8 +1,9 @@
 """JSON and arrays in one netCDF file, written at once or not at all, and read with suspicion.
 
-The file is netCDF 4 (so HDF5): any tool for it shows the arrays, and ``manifest``, the JSON as bytes. Root attributes:
-``format``, ``schema`` (an integer that grows when older versions could misread the file), ``version`` of the package,
-and ``sha256`` of manifest and arrays. Nothing is compressed, so that no small file can ask for much memory.
+The file is netCDF 4 (so HDF5): any tool for it shows the arrays, and ``manifest``, the JSON as bytes. Before them, in
+what HDF5 calls the user block, stands a line that says what the file is, in which format, by which version, how long it
+should be, and the SHA-256 of the rest: a file that was cut off or altered is known before the HDF5 library sees it.
+Nothing is compressed, so that no small file can ask for much memory.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import numpy as np
 from bayesglmm.errors import SpecError
 from bayesglmm.storage.tree import Array
 
-FORMAT = "bayesglmm fit"
+MAGIC = b"bayesglmm fit "
 #: Grows when an older version of the package could misread the file.
 SCHEMA = 1
+#: Bytes before the HDF5 content.
+HEAD = 512
 
 
 def write_file(path: Path, manifest: dict[str, Any], arrays: list[Array]) -> None:
@@ -34,20 +37,16 @@ def write_file(path: Path, manifest: dict[str, Any], arrays: list[Array]) -> Non
     """
     import h5netcdf
 
-    from bayesglmm import __version__
-
     text = np.frombuffer(json.dumps(manifest, allow_nan=False).encode(), dtype=np.uint8)
     scratch = None
     try:
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
-        with h5netcdf.File(scratch, "w") as file:
-            file.attrs.update(
-                {"format": FORMAT, "schema": SCHEMA, "version": __version__, "sha256": digest(text, arrays)}
-            )
+        with h5netcdf.File(scratch, "w", userblock_size=HEAD) as file:
             for name, array in [("manifest", text), *((f"array_{k}", a) for k, a in enumerate(arrays))]:
                 file.dimensions[f"{name}_size"] = array.size
                 file.create_variable(name, (f"{name}_size",), data=array.ravel())
+        seal(Path(scratch))
         os.chmod(scratch, 0o666 & ~_umask())
         os.replace(scratch, path)
     except OSError as error:
@@ -55,6 +54,19 @@ def write_file(path: Path, manifest: dict[str, Any], arrays: list[Array]) -> Non
     finally:
         if scratch is not None and os.path.exists(scratch):
             os.unlink(scratch)
+
+
+def seal(path: Path, schema: int = SCHEMA) -> None:
+    """Write the line that says what the file is, and holds its length and checksum."""
+    from bayesglmm import __version__
+
+    length, digest = _measure(path)
+    says = {"schema": schema, "version": __version__, "bytes": length, "sha256": digest}
+    line = MAGIC + json.dumps(says).encode() + b"\n"
+    with open(path, "r+b") as file:
+        file.write(line.ljust(HEAD))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], list[Array]]:
@@ -65,38 +77,50 @@ def read_file(path: Path) -> tuple[dict[str, Any], list[Array]]:
     SpecError
         No such file, not a saved fit, written by a newer version, cut off or altered.
     """
-    import h5py
-
     place = repr(str(path))
     if not path.is_file():
         raise SpecError(f"there is no file {place}.")
+    _check_seal(path, place)
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
-            _check_head(file, place)
             text, arrays = _read_arrays(file, path.stat().st_size)
-            expected = file.attrs["sha256"]
+        return json.loads(text.tobytes()), arrays
     except SpecError:
         raise
-    except Exception as error:  # whatever the HDF5 library makes of a damaged file
-        raise SpecError(f"{place} is no saved fit, or it was cut off or damaged: {error}.") from None
-    if digest(text, arrays) != expected:
-        raise SpecError(f"{place} was altered after it was saved: its checksum does not agree. Save the fit again.")
-    try:
-        manifest = json.loads(text.tobytes())
-    except (ValueError, RecursionError):
-        raise SpecError(f"{place} has a manifest that cannot be read.") from None
-    return manifest, arrays
+    except Exception as error:  # whatever the HDF5 library makes of a file that was not written by us
+        raise SpecError(f"{place} is not laid out as a saved fit: {error}.") from None
 
 
-def _check_head(file: Any, place: str) -> None:
-    if file.attrs.get("format") != FORMAT:
+def _check_seal(path: Path, place: str) -> None:
+    with open(path, "rb") as file:
+        line = file.read(HEAD)
+    if not line.startswith(MAGIC):
         raise SpecError(f"{place} is not a saved fit: fit.save(path) writes one.")
-    schema = int(np.ravel(file.attrs["schema"])[0])
+    try:
+        says = json.loads(line[len(MAGIC) :].decode("ascii"))
+        schema, version, expected = int(says["schema"]), str(says["version"]), (int(says["bytes"]), str(says["sha256"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise SpecError(f"{place} was cut off or altered: its first line cannot be read. Save the fit again.") from None
     if schema > SCHEMA:
         raise SpecError(
-            f"{place} was saved by bayesglmm {file.attrs.get('version')} in format {schema}; this version reads "
-            f"formats up to {SCHEMA}. Install a newer bayesglmm."
+            f"{place} was saved by bayesglmm {version} in format {schema}; this version reads formats up to {SCHEMA}. "
+            "Install a newer bayesglmm."
         )
+    found = _measure(path)
+    if found[0] < expected[0]:
+        raise SpecError(f"{place} was cut off: {found[0]} of {expected[0]} bytes are there. Save the fit again.")
+    if found != expected:
+        raise SpecError(f"{place} was altered after it was saved: its checksum does not agree. Save the fit again.")
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """Bytes of a file, and the SHA-256 of those after the head."""
+    with open(path, "rb") as file:
+        file.seek(HEAD)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return path.stat().st_size, digest
 
 
 def _read_arrays(file: Any, size: int) -> tuple[Array, list[Array]]:
@@ -116,15 +140,6 @@ def _read_arrays(file: Any, size: int) -> tuple[Array, list[Array]]:
             raise SpecError(f"the file's {name!r} is not a plain array of numbers.")
         found.append(dataset[()])
     return found[0], found[1:]
-
-
-def digest(text: Array, arrays: list[Array]) -> str:
-    """SHA-256 of the manifest and, one after the other, type and bytes of the arrays."""
-    total = hashlib.sha256(text.tobytes())
-    for array in arrays:
-        total.update(array.dtype.name.encode())
-        total.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return total.hexdigest()
 
 
 def _umask() -> int:

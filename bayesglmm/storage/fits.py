@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bayesglmm.design.build import used_columns
@@ -20,7 +21,7 @@ from bayesglmm.fit.found import Found
 from bayesglmm.links import get_link
 from bayesglmm.methods.registry import METHODS, ROW_OPTIONS
 from bayesglmm.model import Model
-from bayesglmm.result import Result
+from bayesglmm.result import Result, Status
 from bayesglmm.storage.file import read_file, write_file
 from bayesglmm.storage.tree import Array, decode, encode
 
@@ -84,10 +85,17 @@ def load_fit(
     """
     path = Path(path)
     manifest, arrays = read_file(path)
+    return rebuild(manifest, arrays, str(path), data=data, family=family, link=link)
+
+
+def rebuild(
+    manifest: Any, arrays: list[Array], name: str, *, data: Any = None, family: Any = None, link: Any = None
+) -> Fit:
+    """Make the fit that a manifest describes; `name` is what errors call it. See :func:`load_fit`."""
     brought = {"family": family, "link": link}
     try:
-        arguments = {name: decode(value, arrays) for name, value in manifest["model"].items()}
-        arguments |= {name: _named(arguments, name, brought[name]) for name in ("family", "link")}
+        arguments = {key: decode(value, arrays) for key, value in manifest["model"].items()}
+        arguments |= {key: _named(arguments, key, brought[key]) for key in ("family", "link")}
         result = decode(manifest["result"], arrays)
         table = decode(manifest["data"], arrays) if manifest["data"] is not None else data
         if table is None:
@@ -95,11 +103,37 @@ def load_fit(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BayesGLMMWarning)  # what was said of the data when the fit was made
             model = Model(data=table, **arguments)
+        _check_together(model, result)
     except BayesGLMMError as error:
-        raise SpecError(f"{str(path)!r} cannot be loaded: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise SpecError(f"{str(path)!r} is not laid out as a saved fit ({type(error).__name__}: {error}).") from None
+        raise SpecError(f"{name!r} cannot be loaded: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise SpecError(f"{name!r} is not laid out as a saved fit ({type(error).__name__}: {error}).") from None
     return Fit(_of_method(model, result), result)
+
+
+def _check_together(model: Model, result: Any) -> None:
+    """Refuse a result whose arrays are not those of the model.
+
+    Raises
+    ------
+    SpecError
+        What does not fit together.
+    """
+    if not isinstance(result, Result) or not isinstance(result.status, Status):
+        raise SpecError("it holds no result.")
+    p, blocks = len(model.design.columns), model.design.blocks
+    wanted = {
+        "beta": (p,),
+        "cov_beta": (p, p),
+        "eta": None if model.design.chunks is not None else (model.design.nobs,),
+    }
+    for name, shape in wanted.items():
+        found = np.shape(getattr(result, name))
+        if shape is not None and found != shape:
+            raise SpecError(f"{name} has shape {found}, and the model asks for {shape}.")
+    own = _of_method(model, result).design.blocks
+    if result.effects and [e.shape for e in result.effects] != [(len(b.levels), b.z.shape[1]) for b in own]:
+        raise SpecError(f"its random effects are not those of {', '.join(b.group for b in blocks) or 'no group'}.")
 
 
 def _definition(model: Model) -> dict[str, Any]:

@@ -187,6 +187,8 @@ def test_an_altered_byte_is_noticed_or_means_nothing(
         again = bg.load_fit(path)
     except bg.SpecError:
         return
+    # Blanks after the first line are the only bytes that nobody looks at.
+    assert int(where * (len(content) - 1)) < storage_file.HEAD
     same(again.result, bg.load_fit(saved[0]).result)
     assert again.summary() == fit.summary()
 
@@ -195,7 +197,7 @@ def test_an_altered_byte_is_noticed_or_means_nothing(
 def test_a_truncated_file_is_refused(saved: tuple[Path, bytes, bg.Fit], tmp_path: Path, share: float) -> None:
     path = tmp_path / "cut.nc"
     path.write_bytes(saved[1][: int(share * len(saved[1]))])
-    with pytest.raises(bg.SpecError, match=r"cut off or damaged|altered"):
+    with pytest.raises(bg.SpecError, match=r"cut off|not a saved fit"):
         bg.load_fit(path)
 
 
@@ -209,16 +211,15 @@ def test_refusals_say_why(saved: tuple[Path, bytes, bg.Fit], tmp_path: Path) -> 
     with pytest.raises(bg.SpecError, match="there is no file"):
         bg.load_fit(path)
     path.write_text("formula = 'y ~ x'")
-    with pytest.raises(bg.SpecError, match="no saved fit"):
+    with pytest.raises(bg.SpecError, match="not a saved fit: fit"):
         bg.load_fit(path)
     with h5py.File(path, "w") as file:
         file["x"] = [1.0]
     with pytest.raises(bg.SpecError, match="not a saved fit: fit"):
         bg.load_fit(path)
-    with rewritten(path, saved[1]) as file:
-        file.attrs["schema"] = storage_file.SCHEMA + 1
-        file.attrs["version"] = "9.9"
-    with pytest.raises(bg.SpecError, match=r"saved by bayesglmm 9.9 in format 2; .* Install a newer"):
+    path.write_bytes(saved[1])
+    storage_file.seal(path, storage_file.SCHEMA + 1)
+    with pytest.raises(bg.SpecError, match=r"saved by bayesglmm .* in format 2; .* Install a newer"):
         bg.load_fit(path)
     with rewritten(path, saved[1]) as file:
         file["array_0"][0] += 1
@@ -227,7 +228,7 @@ def test_refusals_say_why(saved: tuple[Path, bytes, bg.Fit], tmp_path: Path) -> 
 
 
 def forged(path: Path, content: bytes, change) -> Path:
-    """A file with another manifest and a checksum that agrees: what a stranger could send."""
+    """A file with another manifest, sealed: what a stranger could send."""
     path.write_bytes(content)
     manifest, arrays = storage_file.read_file(path)
     change(manifest, arrays)
@@ -267,6 +268,7 @@ def test_arrays_elsewhere_are_not_followed(saved: tuple[Path, bytes, bg.Fit], tm
         with rewritten(path, saved[1]) as file:
             del file["array_0"]
             file["array_0"] = link
+        storage_file.seal(path)
         with pytest.raises(bg.SpecError, match="not stored in the file itself"):
             bg.load_fit(path)
 
@@ -276,6 +278,7 @@ def test_a_small_file_cannot_ask_for_much_memory(saved: tuple[Path, bytes, bg.Fi
     with rewritten(path, saved[1]) as file:
         del file["array_0"]
         file.create_dataset("array_0", shape=(10**12,), dtype="f8")
+    storage_file.seal(path)
     with pytest.raises(bg.SpecError, match="not a plain array"):
         bg.load_fit(path)
 
@@ -294,7 +297,6 @@ def test_any_netcdf_reader_opens_it(saved: tuple[Path, bytes, bg.Fit]) -> None:
     import xarray as xr
 
     with xr.open_dataset(saved[0], engine="h5netcdf") as dataset:
-        assert dataset.attrs["format"] == "bayesglmm fit"
         assert json.loads(dataset["manifest"].to_numpy().tobytes())["model"]["formula"] == "count ~ x + (1 | g)"
 
 
