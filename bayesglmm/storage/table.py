@@ -11,6 +11,9 @@ import pandas as pd
 from bayesglmm.errors import DataError, SpecError
 from bayesglmm.storage.tree import Array, decode, encode
 
+#: Times and spans, in their units.
+TIMES = tuple(f"<{kind}8[{unit}]" for kind in "mM" for unit in ("D", "h", "m", "s", "ms", "us", "ns"))
+
 
 def write_table(table: pd.DataFrame, arrays: list[Array]) -> dict[str, Any]:
     """Turn a table into what JSON can say; numbers are appended to `arrays`."""
@@ -80,10 +83,9 @@ def read_column(value: dict[str, Any], arrays: list[Array]) -> Any:
     if "numbers" in value:
         return decode(value["numbers"], arrays)
     if "times" in value:
-        dtype = np.dtype(value["dtype"])
-        if dtype.kind not in "mM":
+        if value["dtype"] not in TIMES:
             raise SpecError("the file holds a column of times that is none.")
-        return decode(value["times"], arrays).view(dtype)
+        return decode(value["times"], arrays).view(value["dtype"])
     codes = decode(value["codes"], arrays)
     if "categories" in value:
         categories = pd.Index(read_column(value["categories"], arrays))

@@ -22,6 +22,9 @@ from bayesglmm.result import Draws, Result, Status
 
 Array = NDArray[Any]
 
+#: What an array may be of; NumPy would read far more as the name of a type.
+DTYPES = ("bool", "float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+
 #: Dataclasses that are stored field by field, by name.
 RECORDS: dict[str, type] = {c.__name__: c for c in (Status, Draws, Result, Known, AR1Errors, KnownErrors)}
 
@@ -88,10 +91,9 @@ def _read_array(value: dict[str, Any], arrays: list[Array]) -> Array:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    dtype = np.dtype(name)
-    if dtype.kind not in "fiub":
-        raise SpecError(f"the file holds an array of {dtype}.")
-    return dtype
+    if name not in DTYPES:
+        raise SpecError("the file holds an array of an unknown type.")
+    return np.dtype(name)
 
 
 def _write_list(value: Any, arrays: list[Array]) -> dict[str, Any]:

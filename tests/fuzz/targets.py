@@ -87,7 +87,7 @@ def model_file_target() -> tuple[Handle, list[bytes]]:
 
 
 def saved_fit_target() -> tuple[Handle, list[bytes]]:
-    """Load bytes as the manifest of a saved fit, sealed: a changed file without its seal is refused before it is read."""
+    """Load bytes as the manifest of a saved fit (a changed file is refused by its seal before it is read)."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     fit = bg.Model("y ~ x + (1 | g)", table(), family="poisson").fit("laplace")
     path, watch = fit.save(folder / "fit.nc"), Watch(folder)
@@ -99,7 +99,7 @@ def saved_fit_target() -> tuple[Handle, list[bytes]]:
             value = json.loads(content)
         except (ValueError, RecursionError):
             return "no JSON"
-        return watch(lambda: rebuild(value, arrays, "fuzz").summary())
+        return watch(lambda: rebuild(value, arrays, "fuzz"))
 
     rebuild(manifest, arrays, "fuzz").summary()
     return handle, [seed]
