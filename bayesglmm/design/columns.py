@@ -98,7 +98,7 @@ class Table:
         if count == 1:
             position = self.names.index(name)
             if isinstance(self._data, pd.DataFrame):
-                return self._data.iloc[:, position]
+                return self._data[self._data.columns[position]]
             return _to_pandas(self._data[:, position])
         if count > 1:
             raise DataError(f"The table has {count} columns named {name!r}. Rename or drop all but one.")

@@ -58,6 +58,9 @@ class Factor:
 
     def solve(self, rhs: Floats) -> Floats:
         """H⁻¹ rhs; `rhs` has shape (m,) or (m, k)."""
+        if self.tail is None and self.lead is not None and self.lead.shape[0] == 1:  # H is diagonal
+            diagonal = np.square(self.lead[0, 0])
+            return rhs / (diagonal if rhs.ndim == 1 else diagonal[:, None])
         lead, tail = self._split(rhs)
         if self.lead is not None:
             lead = blocks.forward(self.lead, lead)
