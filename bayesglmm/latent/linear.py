@@ -121,6 +121,22 @@ class LinearModel:
         return self.structure.at([np.eye(b.size) for b in self.structure.layouts])
 
     @cached_property
+    def gathered(self) -> Floats:
+        """Z'W[Q, residual], shape (m, p + 1): the same at every θ."""
+        return self.design.cross(self.weights, np.column_stack([self.basis.Q, self.basis.residual]))
+
+    def loaded(self, lambdas: tuple[Floats, ...]) -> Floats:
+        """A'W[Q, residual] = Λ'(Z'W[Q, residual]), shape (m, p + 1)."""
+        out = np.empty_like(self.gathered)
+        for b, L in zip(self.structure.layouts, lambdas):
+            own, there = (a[b.start : b.stop].reshape(b.levels, b.size, -1) for a in (self.gathered, out))
+            for d in range(b.size):
+                there[:, d] = own[:, d] * L[d, d]
+                for c in range(d + 1, b.size):
+                    there[:, d] += own[:, c] * L[c, d]
+        return out
+
+    @cached_property
     def slices(self) -> tuple[slice, ...]:
         """Where the parameters of each of :attr:`parts` stand in θ."""
         ends = np.cumsum([0, *(c.n_params for c in self.parts)])
@@ -153,7 +169,7 @@ class LinearModel:
         lambdas = self.lambdas(theta)
         loadings = self.structure.at(lambdas)
         factor = loadings.factorize(w)
-        both = factor.solve(loadings.cross(w, np.column_stack([basis.Q, basis.residual])))
+        both = factor.solve(self.loaded(lambdas))
         B, u0 = both[:, :-1], both[:, -1]
         R = basis.Q - loadings.expand(B)
         S = R.T @ (w[:, None] * R) + B.T @ self.structure.penalty(B)
@@ -227,7 +243,8 @@ class Solution:
         model = self.model
         determinant: list[Floats] | list[float] = [0.0] * len(model.covariance)
         if model.reml:
-            determinant = self._outer_sums(right_solve(self.R, self.root), right_solve(self.B, self.root))
+            # Σ_j R_ij B_j with (R, B) L⁻ᵀ on both sides: all of it on the side that has levels instead of rows.
+            determinant = self._outer_sums(self.R, _cho_solve(self.root, self.B.T).T)
         parts = []
         for k, (b, cov, s) in enumerate(zip(model.structure.layouts, model.covariance, model.slices)):
             inverse = self.factor.row_inverse[:, b.column : b.column + b.size]
