@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from glmm_cases import CASES, Case
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ def fit_once(case: Case, data: pd.DataFrame) -> tuple[dict, Fit]:
 
     cpu, wall = time.process_time(), time.perf_counter()
     fit = bg.Model(case.formula, data, family=case.family, priors="flat").fit("laplace")
-    assert (fit.fixed["se"] > 0).all()
-    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}, fit
+    se = np.sqrt(np.diag(fit.cov))  # the peers' vcov
+    seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    assert np.all(se > 0)
+    return seconds, fit
 
 
 def fit_here(name: str) -> None:
@@ -117,6 +120,7 @@ def growth(path: Path) -> None:
     }
     figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     for label, (name, table) in lines.items():
+        fit_once(CASES[name], table(rows[0]))  # what is loaded once is not growth
         seconds = [fit_once(CASES[name], table(n))[0]["cpu"] for n in rows]
         print(label, " ".join(f"{n:.0e}: {s:.2f} s" for n, s in zip(rows, seconds)), flush=True)
         axes.plot(rows, seconds, "o-", label=label)
