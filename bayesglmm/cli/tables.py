@@ -155,7 +155,7 @@ def score_table(result: StudyResult) -> Table:
             far = abs(row["bias"]) > 2.0 * row["bias_mcse"]
             table.add_row(
                 escape(parameter) if j == 0 else "",
-                *([row["arm"]] if arms else []),
+                *([escape(row["arm"])] if arms else []),
                 row["method"],
                 number(row["truth"]),
                 number(row["mean"]),
@@ -178,5 +178,5 @@ def published_table(result: StudyResult) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for row in result.published.to_dict("records"):
         printed, ours, mcse = number(row["published"], 3), number(row["ours"], 3), number(row["mcse"], 2)
-        table.add_row(row["parameter"], row["arm"], row["method"], printed, ours, mcse)
+        table.add_row(escape(row["parameter"]), escape(row["arm"]), row["method"], printed, ours, mcse)
     return table
