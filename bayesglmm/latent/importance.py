@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.conditional import Solved, Work, solve_at
+from bayesglmm.latent.pareto import smooth_tail
 from bayesglmm.latent.posterior import found_optimum
 from bayesglmm.latent.proposal import make_proposal
 from bayesglmm.latent.quadrature_grid import grid
@@ -79,13 +80,7 @@ def smooth(log_ratios: Floats) -> Weights:
         return Weights(np.full(len(log_ratios), -np.log(len(log_ratios))), np.inf, 0.0)
     logs = np.where(finite, log_ratios, log_ratios[finite].min() - 745.0)
     logs = logs - logs.max()
-    k = -np.inf
-    tail = int(np.ceil(min(0.2 * len(logs), 3.0 * np.sqrt(len(logs)))))
-    if np.ptp(np.sort(logs)[-tail:]) > 1e-8:
-        from arviz_stats.base import array_stats
-
-        logs, shape = array_stats.psislw(-logs)
-        k = float(shape)
+    logs, k = smooth_tail(logs)
     logs = logs - _log_sum(logs)
     return Weights(logs, k, float(np.exp(-_log_sum(2.0 * logs))))
 

@@ -15,6 +15,7 @@ import bayesglmm as bg
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.conditional import Work, solve_at
 from bayesglmm.latent.importance import Weights, resample, smooth, weigh
+from bayesglmm.latent.pareto import fit_pareto
 from bayesglmm.latent.posterior import found_optimum
 from bayesglmm.latent.proposal import make_proposal
 
@@ -118,6 +119,29 @@ def test_smoothing_tells_good_weights_from_bad():
     lost = smooth(np.where(z > 0, 0.0, -np.inf))
     np.testing.assert_allclose(lost.values[z <= 0], 0.0, atol=1e-12)
     assert smooth(np.full(10, -np.inf)).ess == 0.0
+
+
+@pytest.mark.parametrize("count", [60, 101, 226, 1000, 4001])
+@pytest.mark.parametrize("scale", [0.8, 1.3, 2.0, 4.0])
+def test_smoothing_gives_the_numbers_of_arviz(count, scale):
+    from arviz_stats.base import array_stats
+
+    z = np.random.default_rng(count).standard_normal(count)
+    ratios = 0.5 * z**2 - 0.5 * (z / scale) ** 2
+    ours = smooth(ratios)
+    theirs, k = array_stats.psislw(-ratios)
+    np.testing.assert_allclose(ours.pareto_k, float(k), rtol=1e-10)
+    np.testing.assert_allclose(ours.log_weights, theirs - logsumexp(theirs), atol=1e-10)
+
+
+def test_the_shape_of_a_tail():
+    """Quantiles of generalized Pareto distributions: exponential (k = 0) and heavier ones."""
+    p = (np.arange(5000) + 0.5) / 5000
+    for k in (0.0, 0.3, 0.9):
+        x = -np.log1p(-p) if k == 0 else np.expm1(-k * np.log1p(-p)) / k
+        found, sigma = fit_pareto(2.0 * x)
+        np.testing.assert_allclose([found, sigma], [k, 2.0], atol=0.05)
+    assert smooth(np.arange(10.0)).pareto_k == np.inf  # too few to tell
 
 
 def posterior_by_grid(model):
