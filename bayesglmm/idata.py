@@ -132,6 +132,43 @@ def prior_datatree(problem: Problem, draws: Draws, responses: Floats) -> Any:
     return xr.DataTree.from_dict(groups)
 
 
+def predictive_datatree(problem: Problem, responses: Floats, log_likelihood: Floats | None = None) -> Any:
+    """Label replicated responses for ArviZ's predictive checks.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    responses : ndarray, shape (chains, draws, n)
+        Replicated responses.
+    log_likelihood : ndarray, shape (chains, draws, n), optional
+        Of the rows, at the draws the responses were replicated from: for leave-one-out checks.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior_predictive``, ``observed_data``, ``constant_data`` where there are trials, and ``log_likelihood``.
+        Whole numbers are integers: ArviZ takes them for discrete.
+    """
+    import xarray as xr
+
+    coords, dims = coords_dims(problem)
+    name, sample_dims = names.response_variable(problem.response.name), ["chain", "draw"]
+    kind = np.int64 if problem.family.support.integer else np.float64
+    groups = {
+        "posterior_predictive": _dataset({name: np.asarray(responses, dtype=kind)}, sample_dims, coords, dims),
+        "observed_data": _dataset({name: problem.response.y.astype(kind)}, [], coords, dims),
+    }
+    if problem.response.trials is not None:
+        own = dims | {"trials": [names.OBS_DIM]}
+        groups["constant_data"] = _dataset({"trials": problem.response.trials}, [], coords, own)
+    if log_likelihood is not None:
+        groups["log_likelihood"] = _dataset({name: log_likelihood}, sample_dims, coords, dims)
+        total = {"log_likelihood": log_likelihood.sum(axis=2)}
+        groups["posterior"] = _dataset(total, sample_dims, coords, {})
+    return xr.DataTree.from_dict(groups)
+
+
 def _dataset(group: dict[str, Any], sample_dims: list[str], coords: dict[str, Any], dims: dict[str, list[str]]) -> Any:
     import xarray as xr
 

@@ -32,9 +32,6 @@ BLUE = "#2b6c8f"
 #: Colours that colour-blind readers, too, can tell apart.
 PALETTE = ("#c98a1b", "#c2533d", "#2b7f9e", "#6a57a5", "#5d8a3a", "#b0568f", "#3f6fb5", "#8a6d4b")
 
-#: Largest count that a rootogram shows well.
-ROOTOGRAM_LIMIT = 50
-
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -83,7 +80,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _taken(collection: Any) -> Figure:
+def taken(collection: Any) -> Figure:
     """Figure of an ArviZ PlotCollection, closed for pyplot."""
     import matplotlib.pyplot as plt
 
@@ -130,7 +127,7 @@ def _panels(plot: Callable[..., Any], fit: Checking, var_names: Sequence[str] | 
         rows = -(-count // 3)
         options |= {"col_wrap": 3, "figure_kwargs": {"figsize": (7.6, 1.75 * rows)}}
     with look():
-        return _taken(plot(tree, **chosen, **options))
+        return taken(plot(tree, **chosen, **options))
 
 
 def plot_forest(fit: Checking) -> Figure:
@@ -240,52 +237,6 @@ def plot_rank(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_rank, fit, var_names, method="envelope", thin=True)
 
 
-def ppc_kind(fit: Checking) -> str:
-    """Which check suits the response: ``"calibration"`` (binary), ``"rootogram"`` (counts) or ``"distribution"``."""
-    y = fit.model.problem.response.y
-    if not fit.model.family.support.integer or y.max() > ROOTOGRAM_LIMIT:
-        return "distribution"
-    return "calibration" if np.isin(y, (0.0, 1.0)).all() else "rootogram"
-
-
-def plot_ppc(fit: Checking, draws: int = 200, seed: int | None = None) -> Figure:
-    """Posterior predictive check: the observed response against responses replicated from the fit.
-
-    Calibration for a binary response (ArviZ ``plot_ppc_pava``), a rootogram for counts (``plot_ppc_rootogram``),
-    distributions for everything else (``plot_ppc_dist``).
-
-    Parameters
-    ----------
-    fit : Fit
-        Of any family but a quasi-family.
-    draws : int
-        Number of replicated responses.
-    seed : int, optional
-        Seed of the replications.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    MethodError
-        For a quasi-family, which has no distribution to draw from.
-
-    Notes
-    -----
-    Säilynoja, Johnson, Martin & Vehtari (2025), Recommendations for visual predictive checks.
-    """
-    import arviz as az
-
-    kinds = {"calibration": az.plot_ppc_pava, "rootogram": az.plot_ppc_rootogram, "distribution": az.plot_ppc_dist}
-    tree = predictive_tree(fit, draws, seed)
-    with look(), warnings.catch_warnings():
-        # ArviZ would rather see a rootogram; counts in the hundreds make an unreadable one.
-        warnings.filterwarnings("ignore", message="Variables .* look discrete")
-        return _taken(kinds[ppc_kind(fit)](tree, figure_kwargs={"figsize": (6.0, 3.4)}))
-
-
 def plot_prior_predictive(problem: Problem, draws: int = 50, seed: int | None = None) -> Figure:
     """Prior predictive check: distribution functions of the responses that the priors expect, and the observed one.
 
@@ -315,22 +266,8 @@ def plot_prior_predictive(problem: Problem, draws: int = 50, seed: int | None = 
         warnings.filterwarnings("ignore", message="Variables .* look discrete")
         options: dict[str, Any] = {"group": "prior_predictive", "kind": "ecdf", "num_samples": draws}
         options |= {"visuals": {"observed_dist": {"color": INK}}, "figure_kwargs": {"figsize": (6.0, 3.4)}}
-        figure = _taken(az.plot_ppc_dist(tree, **options))
+        figure = taken(az.plot_ppc_dist(tree, **options))
         if np.quantile(np.abs(expected), 0.99) > 100.0 * observed:
             for axes in figure.axes:
                 axes.set_xscale("symlog", linthresh=float(observed))
     return figure
-
-
-def predictive_tree(fit: Checking, draws: int = 200, seed: int | None = None) -> Any:
-    """DataTree with ``observed_data`` and ``posterior_predictive`` for ArviZ's checks."""
-    from arviz_base import from_dict
-
-    response = fit.model.problem.response
-    name = names.response_variable(response.name)
-    kind = np.int64 if fit.model.family.support.integer else np.float64
-    replicated = np.asarray(fit.posterior_predictive(draws, seed), dtype=kind)[None]
-    return from_dict(
-        {"posterior_predictive": {name: replicated}, "observed_data": {name: response.y.astype(kind)}},
-        dims={name: [names.OBS_DIM]},
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
 from bayesglmm.parameters import auxiliary_values, psi_of_draws, response_mean, theta_slices
 from bayesglmm.posterior import parameter_draws
+from bayesglmm.prior_predictive import new_effects
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
@@ -272,31 +274,65 @@ def draw_responses(
     Parameters
     ----------
     level : str
-        ``"conditional"`` keeps each row's own random effects, ``"marginal"`` draws new ones, ``"population"``
-        sets them to zero.
+        ``"conditional"`` keeps each row's own random effects, ``"marginal"`` draws new ones (one for each level, shared
+        by its rows), ``"population"`` sets them to zero.
     trials : array_like, optional
         Binomial denominators of new rows; those of the training rows, or one, when left out.
     """
     if problem.family.quasi:
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
-    from dataclasses import replace
-
-    from bayesglmm.simulate import draw_errors, draw_rows
-
     rng = np.random.default_rng(seed)
     sample = parameter_draws(problem, result, draws, rng)
-    if level == "marginal":
-        design = replace(design, blocks=tuple(replace(b, codes=np.full_like(b.codes, -1)) for b in design.blocks))
+    return responses_at(problem, sample, design, rng, level=level, trials=trials, theta=result.theta)
+
+
+def responses_at(
+    problem: Problem,
+    sample: Draws,
+    design: Design,
+    rng: np.random.Generator,
+    *,
+    level: str = "conditional",
+    trials: Any = None,
+    theta: Floats | None = None,
+) -> Floats:
+    """One new response per row at every draw of one chain, shape (draws, n).
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    sample : Draws
+        One chain of parameters and random effects.
+    design : Design
+        The rows.
+    rng : numpy.random.Generator
+        Source of randomness.
+    level, trials
+        As for :func:`draw_responses`.
+    theta : ndarray, optional
+        Covariance parameters of errors that go together.
+    """
+    from bayesglmm.simulate import draw_errors, draw_rows
+
+    psi = sample.psi[0]
+    if level == "marginal" and design.blocks:
+        # Rows of one level share its new effect: groups are replaced, not dissolved.
+        sample = replace(sample, effects=new_effects(problem, sample.theta[0], rng))
     eta = eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
     if trials is None and problem.response.trials is not None:
         trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
-    psi = psi_of_draws(problem, sample.psi.reshape(draws, -1), design)
     if problem.errors is not None and design.X is problem.design.X:
-        return eta + draw_errors(problem, result.theta, sample.psi.reshape(draws, -1), rng)
+        assert theta is not None
+        return eta + draw_errors(problem, theta, psi, rng)
     weights = problem.design.weights if len(eta[0]) == problem.design.nobs else None
-    return draw_rows(problem.family, problem.link, eta, psi, trials, weights, rng)
+    return draw_rows(problem.family, problem.link, eta, psi_of_draws(problem, psi, design), trials, weights, rng)
 
 
-def posterior_predictive(problem: Problem, result: Result, draws: int = 200, seed: int | None = None) -> Floats:
-    """Draw replicated responses for the same rows and groups, shape (draws, n)."""
-    return draw_responses(problem, result, problem.design, draws, seed)
+def posterior_predictive(
+    problem: Problem, result: Result, draws: int = 200, seed: int | None = None, level: str = "conditional"
+) -> Floats:
+    """Draw replicated responses, shape (draws, n): for the same groups, or (``"marginal"``) for new ones."""
+    if level not in LEVELS:
+        raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+    return draw_responses(problem, result, problem.design, draws, seed, level=level)

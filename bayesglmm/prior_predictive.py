@@ -51,11 +51,26 @@ def prior_draws(problem: Problem, count: int, rng: np.random.Generator) -> Draws
     if problem.priors is None:
         raise MethodError("priors='flat': there is nothing to draw from. Give the model proper priors, or the default.")
     beta, theta, psi = draw_parameters(problem.priors, [a.link for a in problem.auxiliaries], rng, count)
-    return Draws(beta[None], theta[None], psi[None], _effects(problem, theta, rng))
+    return Draws(beta[None], theta[None], psi[None], new_effects(problem, theta, rng))
 
 
-def _effects(problem: Problem, theta: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:
-    """Random effects b = Λu with u ~ N(0, P⁻¹), one chain."""
+def new_effects(problem: Problem, theta: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:
+    """Draw random effects b = Λu of all levels anew, u ~ N(0, P⁻¹).
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    theta : ndarray, shape (draws, k)
+        Covariance parameters.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    tuple of ndarray, shape (1, draws, levels, q)
+        One array per block, in one chain.
+    """
     if not problem.design.blocks:
         return ()
     structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -20,7 +22,15 @@ Floats = NDArray[np.float64]
 KINDS = ("pearson", "deviance", "response", "working", "quantile", "normalized")
 
 
-def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed: int | None = 0) -> Floats:
+def residuals(
+    problem: Problem,
+    result: Result,
+    kind: str = "deviance",
+    *,
+    seed: int | None = 0,
+    predictive: bool = False,
+    **options: Any,
+) -> Floats:
     """Residuals of a fit, shape (n,), not divided by the scale φ (quantile residuals are standard normal as they are).
 
     Parameters
@@ -38,6 +48,12 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
         inverse Cholesky factor of their correlation (Pinheiro & Bates 2000, section 5.1.3).
     seed : int or None
         Seed of the uniform draws of quantile residuals of a discrete response; None draws afresh.
+    predictive : bool
+        Quantile residuals from the posterior predictive distribution instead of that at the estimate: the place of the
+        response among replications, for any family that can be drawn from.
+    **options
+        ``level="conditional"`` or ``"marginal"`` (new groups), ``draws=1000``, of predictive residuals; see
+        :func:`~bayesglmm.diagnose.predictive.predictive_quantile_residuals`.
 
     Returns
     -------
@@ -46,10 +62,18 @@ def residuals(problem: Problem, result: Result, kind: str = "deviance", *, seed:
     Raises
     ------
     MethodError
-        An unknown kind, or quantile residuals of a quasi-likelihood fit.
+        An unknown kind, quantile residuals of a quasi-likelihood fit, or predictive residuals of another kind.
     """
     if kind not in KINDS:
         raise MethodError(f"unknown residuals {kind!r}; known kinds: {', '.join(KINDS)}.")
+    if predictive:
+        from bayesglmm.diagnose.predictive import predictive_quantile_residuals
+
+        if kind != "quantile":
+            raise MethodError(f"predictive=True is for 'quantile' residuals, not {kind!r}.")
+        return predictive_quantile_residuals(problem, result, seed, **options)
+    if options:
+        raise MethodError(f"{', '.join(options)}: for quantile residuals with predictive=True only.")
     if kind == "quantile":
         return quantile_residuals(problem, result, seed)
     gap = problem.mean_response - response_mean(problem, result.eta, result.psi)

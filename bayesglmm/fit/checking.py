@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesglmm import plots
+from bayesglmm import plots, plots_predictive
 from bayesglmm.diagnose import residuals
 from bayesglmm.diagnose.panel import Checks
 from bayesglmm.fit.found import Found
@@ -109,7 +109,28 @@ class Checking(Found):
         )
 
     def residuals(self, kind: str = "deviance", **options: Any) -> np.ndarray:
-        """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"``, ``"quantile"``, ``"normalized"``."""
+        """Residuals: ``"pearson"``, ``"deviance"``, ``"response"``, ``"working"``, ``"quantile"``, ``"normalized"``.
+
+        Parameters
+        ----------
+        kind : str
+            See :func:`bayesglmm.diagnose.residuals.residuals`.
+        **options
+            ``seed=`` of quantile residuals; ``predictive=True`` for those from the posterior predictive distribution,
+            then with ``level="conditional"`` (same groups) or ``"marginal"`` (new ones) and ``draws=1000``.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 60], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> fit = bg.Model("y ~ x", data, family="poisson", priors="flat").fit("laplace")
+        >>> bool(fit.residuals("quantile", predictive=True)[5] > 2)
+        True
+        """
         return residuals.residuals(self.model.problem, self.result, kind, **options)
 
     def influence(self) -> pd.DataFrame:
@@ -129,11 +150,129 @@ class Checking(Found):
 
         return correlation_diagnostics(self.result)
 
-    def posterior_predictive(self, draws: int = 200, seed: int | None = None) -> np.ndarray:
-        """Draw replicated responses for the same groups, shape (draws, n)."""
+    def posterior_predictive(self, draws: int = 200, seed: int | None = None, level: str = "conditional") -> np.ndarray:
+        """Draw replicated responses of the same rows, shape (draws, n).
+
+        Parameters
+        ----------
+        draws : int
+            How many.
+        seed : int, optional
+            Of the draws.
+        level : {"conditional", "marginal", "population"}
+            Of the same groups, of new groups (a new random effect for each level, shared by its rows), or with random
+            effects at zero.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [1, 0, 2, 1, 9, 12, 30, 25], "g": list("aabbccdd")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data, family="poisson").fit("laplace")
+        >>> same, new = (fit.posterior_predictive(500, seed=1, level=v) for v in ("conditional", "marginal"))
+        >>> bool(new[:, 0].var() > same[:, 0].var())
+        True
+        """
         from bayesglmm.predict import posterior_predictive
 
-        return posterior_predictive(self.model.problem, self.result, draws, seed)
+        return posterior_predictive(self.model.problem, self.result, draws, seed, level)
+
+    def predictive_tree(self, draws: int = 200, seed: int | None = None, level: str = "conditional") -> Any:
+        """Replicated responses as an ArviZ DataTree: ``posterior_predictive``, ``observed_data``, ``constant_data``.
+
+        Parameters
+        ----------
+        draws, seed, level
+            As for :meth:`posterior_predictive`.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> tree = bg.Model("y ~ x", data, family="poisson").fit("laplace").predictive_tree(50)
+        >>> dict(tree["posterior_predictive"]["y"].sizes)
+        {'chain': 1, 'draw': 50, 'obs': 6}
+        """
+        return plots_predictive.predictive_tree(self, draws, seed, level)
+
+    def ppc_statistics(
+        self, statistics: Any = None, *, level: str = "conditional", draws: int = 1000, seed: int | None = None
+    ) -> pd.DataFrame:
+        """Test statistics of the response against those of replicated responses, with posterior predictive p-values.
+
+        Parameters
+        ----------
+        statistics : sequence of str, or mapping of str to callable, optional
+            Names of some of the model's own; or functions of one response, shape (n,), to add to them. Proportions
+            where there are trials. The model's own are ``mean``, ``zeros`` (their share), ``maximum``, ``sd``,
+            ``dispersion`` (mean squared deviation from the predictive means in units of the predictive variances), the
+            share of every category of an ordered response, and for every grouping factor ``sd between g`` (of the
+            groups' means) and ``icc g`` (intraclass correlation by the analysis of variance).
+        level : {"conditional", "marginal", "population"}
+            Replications of the same groups, of new ones, or with random effects at zero. Where the random effects could
+            follow every row (an effect per observation) the same groups fit too well: take new ones.
+        draws : int
+            Replications.
+        seed : int, optional
+            Of the replications.
+
+        Returns
+        -------
+        DataFrame
+            A row per statistic: ``observed``; ``mean, sd, ci_low, ci_high`` of the replications; ``p``, the share of
+            replications above the observed value, ties counted half. Near 0 the data have more of it than the model
+            expects, near 1 less.
+
+        Raises
+        ------
+        MethodError
+            A quasi-family, which has no distribution; an unknown statistic.
+
+        Notes
+        -----
+        Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. Such p-values are conservative: the data were used to
+        fit, too.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [0, 0, 0, 14, 0, 22, 0, 0, 9, 0], "x": [0.0, 1] * 5})
+        >>> found = bg.Model("y ~ x", data, family="poisson").fit("laplace").ppc_statistics(seed=1)
+        >>> bool(found["p"]["zeros"] < 0.01), list(found.index)
+        (True, ['mean', 'zeros', 'maximum', 'sd', 'dispersion'])
+        """
+        from bayesglmm.diagnose.predictive import check_statistics
+
+        problem, result = self.model.problem, self.result
+        return check_statistics(problem, result, statistics, level=level, draws=draws, seed=seed).table
+
+    def loo_pit(self, draws: int = 1000, seed: int | None = None) -> np.ndarray:
+        """Place of every row in the distribution that the other rows predict for it, shape (n,).
+
+        Uniform on (0, 1) under the model, ties of a discrete response broken at random (ArviZ ``loo_pit``).
+
+        Parameters
+        ----------
+        draws : int
+            Of the posterior; those of ``laplace`` and ``agq`` are weighted towards it first.
+        seed : int, optional
+            Of the draws.
+
+        Raises
+        ------
+        MethodError
+            A fit without a posterior.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 40], "x": [0.0, 1, 2, 0, 1, 2]})
+        >>> fit = bg.Model("y ~ 1", data, family="poisson").fit("laplace", seed=1)
+        >>> bool(fit.loo_pit(seed=1)[5] > 0.99)
+        True
+        """
+        from bayesglmm.diagnose.predictive import loo_pit
+
+        return loo_pit(self.model.problem, self.result, draws, seed)
 
     def plot_diagnostics(self) -> Any:
         """Draw residuals, Q-Q, scale-location and leverage in one figure."""
@@ -154,5 +293,23 @@ class Checking(Found):
         return plots.plot_trace(self, **options)
 
     def plot_ppc(self, **options: Any) -> Any:
-        """Draw replicated responses over the observed one."""
-        return plots.plot_ppc(self, **options)
+        """Draw replicated responses over the observed one.
+
+        Parameters
+        ----------
+        **options
+            ``kind="calibration"``, ``"rootogram"``, ``"distribution"`` or ``"tstat"`` (with ``statistics=`` as for
+            :meth:`ppc_statistics`), ``level=``, ``draws=``, ``seed=``; see
+            :func:`bayesglmm.plots_predictive.plot_ppc`.
+        """
+        return plots_predictive.plot_ppc(self, **options)
+
+    def plot_loo_pit(self, **options: Any) -> Any:
+        """Draw how far the rows' leave-one-out places are from uniform (ArviZ ``plot_loo_pit``).
+
+        Parameters
+        ----------
+        **options
+            ``draws=1000``, ``seed=``, ``coverage=True`` for the coverage of central intervals.
+        """
+        return plots_predictive.plot_loo_pit(self, **options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesglmm import plots
+from bayesglmm import plots, plots_predictive
 from bayesglmm.comparison import figures
 from bayesglmm.comparison.scores import yardstick
 
@@ -95,8 +95,8 @@ def _predictive(cmp: Comparison) -> Picture | None:
     fit = cmp.fits.get(cmp.reference)
     if fit is None or fit.model.family.quasi:
         return None
-    kind = plots.ppc_kind(fit)
-    return Picture(svg(plots.plot_ppc(fit, seed=cmp.seed)), CHECKS[kind], kind)
+    kind = plots_predictive.ppc_kind(fit)
+    return Picture(svg(plots_predictive.plot_ppc(fit, seed=cmp.seed)), CHECKS[kind], kind)
 
 
 def _chains(cmp: Comparison) -> dict[str, Picture | None]:

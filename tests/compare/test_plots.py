@@ -9,7 +9,7 @@ import pytest
 from fake_fits import FakeFit, normal_result, sampled_result, usual_model
 
 import bayesglmm as bg
-from bayesglmm import plots
+from bayesglmm import plots, plots_predictive
 from bayesglmm.fit import Fit
 
 
@@ -89,7 +89,7 @@ def with_response(fit: Fit, y: np.ndarray, family: str = "poisson") -> Fit:
     ],
 )
 def test_the_check_that_suits_the_response(sampled, y, family, kind):
-    assert plots.ppc_kind(with_response(sampled, y, family)) == kind
+    assert plots_predictive.ppc_kind(with_response(sampled, y, family)) == kind
 
 
 def test_a_predictive_check_shows_the_observed_counts(sampled):
