@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from bayesglmm.errors import FamilyError, MethodError
 from bayesglmm.latent.structure import analyse
@@ -56,9 +55,13 @@ class NumpyDistributions:
             return np.where((above_zero > 1e-9) & (y > 1.0), y, 1.0)
 
         def positive_poisson(mu: Floats) -> Floats:
+            from scipy import stats
+
             return positive(stats.poisson(mu), -np.expm1(-mu))
 
         def positive_negative_binomial(mu: Floats, alpha: Any) -> Floats:
+            from scipy import stats
+
             return positive(stats.nbinom(alpha, alpha / (alpha + mu)), -np.expm1(-alpha * np.log1p(mu / alpha)))
 
         self._draw: dict[str, Callable[..., Floats]] = {
