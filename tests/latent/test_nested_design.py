@@ -85,7 +85,8 @@ def test_a_skew_density_is_sampled_where_it_is() -> None:
     mode = evaluate(np.array([np.log(shape)]), Spot(np.zeros(1), 0.0, np.empty(0)))
     axes, center = make_axes(mode, np.array([[1.0 / shape]]), evaluate)
     design = lay_out("grid", axes, center, evaluate)
-    z, w = density.sample(design)
+    found = density.sample(design)
+    z, w = found.z, found.weights
     x = axes.point(z)[:, 0]
     sd = np.sqrt(polygamma(1, shape))
     assert w @ x == pytest.approx(psi(shape), abs=0.01 * sd)
@@ -93,7 +94,10 @@ def test_a_skew_density_is_sampled_where_it_is() -> None:
     even = axes.point(density.equally_weighted(z, w, 2048))[:, 0]
     assert even.mean() == pytest.approx(w @ x, abs=0.005 * sd)
     assert even.std() == pytest.approx(np.sqrt(w @ (x - w @ x) ** 2), rel=0.01)
-    assert design.log_integral == pytest.approx(0.0, abs=0.01)
+    assert found.log_integral == pytest.approx(0.0, abs=0.005)
+    shared = density.share_out(design, found)
+    at = axes.point(shared.z)[:, 0]
+    assert shared.weights @ at == pytest.approx(psi(shape), abs=0.02 * sd)
 
 
 def test_equal_weights_keep_means_and_covariances_in_three_dimensions() -> None:
@@ -120,11 +124,36 @@ def test_interpolation_is_exact_at_its_nodes_and_for_planes() -> None:
     np.testing.assert_allclose(alone(new), 4.0)
 
 
-def test_standardised_is_the_inverse_of_point() -> None:
+def test_points_can_be_traced_back() -> None:
     rng = np.random.default_rng(2)
-    axes = Axes(rng.standard_normal(3), rng.standard_normal((3, 3)), rng.uniform(0.5, 2.0, (2, 3)))
-    z = rng.standard_normal((20, 3))
-    np.testing.assert_allclose(density.standardised(axes, axes.point(z)), z, atol=1e-12)
+    basis, stretch = rng.standard_normal((3, 3)), rng.uniform(0.5, 2.0, (2, 3))
+    for warp in (np.zeros((2, 3)), rng.uniform(0.0, 1.5, (2, 3))):
+        axes = Axes(rng.standard_normal(3), basis, stretch, warp)
+        z = rng.standard_normal((20, 3))
+        np.testing.assert_allclose(axes.standardise(axes.point(z)), z, atol=1e-9)
+        numeric = [
+            np.column_stack([(axes.point(at + h) - axes.point(at - h)) / 2e-6 for h in 1e-6 * np.eye(3)]) for at in z
+        ]
+        np.testing.assert_allclose(axes.log_volume(z), np.linalg.slogdet(np.stack(numeric))[1], atol=1e-6)
+
+
+def test_an_sd_that_may_be_zero_is_not_cut_off() -> None:
+    """A half-normal sd in its logarithm, tied to a second hyperparameter over its bulk and not in its tail."""
+
+    def evaluate(x: np.ndarray, near: Spot) -> Spot:
+        s = np.exp(x[0])
+        tied = stats.norm(0.6 * s, 0.2).logpdf(x[1])
+        return Spot(x, float(stats.halfnorm.logpdf(s) + x[0] + tied), near.field)
+
+    mode = evaluate(np.array([0.0, 0.6]), Spot(np.zeros(2), 0.0, np.empty(0)))
+    covariance = np.linalg.inv(np.array([[2.0 + 9.0, -15.0], [-15.0, 25.0]]))
+    axes, center = make_axes(mode, covariance, evaluate)
+    design = lay_out("grid", axes, center, evaluate)
+    found = density.sample(design)
+    s = np.exp(axes.point(found.z)[:, 0])
+    assert found.log_integral == pytest.approx(0.0, abs=0.02)
+    assert found.weights @ s == pytest.approx(stats.halfnorm.mean(), abs=0.02)
+    assert found.weights @ (s < 0.1) == pytest.approx(stats.halfnorm.cdf(0.1), abs=0.02)
 
 
 @settings(max_examples=30, deadline=None)

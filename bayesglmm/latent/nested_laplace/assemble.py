@@ -117,6 +117,7 @@ def _design_arrays(design: Design) -> dict[str, Any]:
         "center": axes.center,
         "basis": axes.basis,
         "stretch": axes.stretch,
+        "warp": axes.warp,
     }
 
 

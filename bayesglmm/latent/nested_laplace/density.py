@@ -8,11 +8,13 @@ and dispersions on their natural scales.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bayesglmm.latent.nested_laplace.explore import PROBE, Axes, Design
+from bayesglmm.latent.nested_laplace.explore import PROBE, Design, Evaluate
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +22,8 @@ Floats = NDArray[np.float64]
 SAMPLE, KEPT = 8192, 2048
 #: Sd of the normal it is drawn from.
 WIDER = 1.25
+#: Further points per hyperparameter that a composite design gets.
+CLOSER = 24
 #: Points where the log-density has fallen by more than this tell nothing that matters.
 FAR = 30.0
 
@@ -69,25 +73,66 @@ def correction(design: Design) -> Interpolant:
     return Interpolant(z, value - design.log_density[0] + 0.5 * np.sum(z * z, axis=1))
 
 
-def standardised(axes: Axes, x: Floats) -> Floats:
-    """Standardised coordinates of hyperparameters x, shape (N, d)."""
-    z = np.linalg.solve(axes.basis, (x - axes.center).T).T
-    return z / np.where(z < 0, axes.stretch[0], axes.stretch[1])
+def look_closer(design: Design, evaluate: Evaluate) -> Design:
+    """Evaluate the density at points of its own interpolated self too: where the mass is, whatever its shape.
+
+    A composite design sees the axes and the corners of one cube; marginals want the rest. The design's weights stay.
+    """
+    found = sample(design)
+    new = equally_weighted(found.z, found.weights, CLOSER * design.axes.size)
+    values = np.array([evaluate(design.axes.point(at), design.spots[0]).value for at in new])
+    found = np.isfinite(values)
+    seen = np.vstack([design.seen[0], new[found]]), np.concatenate([design.seen[1], values[found]])
+    return replace(design, seen=seen)
 
 
-def sample(design: Design) -> tuple[Floats, Floats]:
-    """Points z, shape (N, d), and weights that sum to one, shape (N,)."""
-    d = design.axes.size
+@dataclass(frozen=True)
+class Weighted:
+    """A weighted sample of standardised hyperparameters.
+
+    Parameters
+    ----------
+    z : ndarray, shape (N, d)
+        Points.
+    weights : ndarray, shape (N,)
+        They sum to one.
+    log_integral : float
+        log ∫ p̃(ϑ, y) dϑ.
+    """
+
+    z: Floats
+    weights: Floats
+    log_integral: float
+
+
+def sample(design: Design) -> Weighted:
+    """Draw a low-discrepancy sample of the interpolated density."""
+    axes, d = design.axes, design.axes.size
     if d == 0:
-        return np.zeros((1, 0)), np.ones(1)
+        return Weighted(np.zeros((1, 0)), np.ones(1), design.log_integral)
     z = WIDER * ndtri(_low_discrepancy(SAMPLE, d))
     # Outside the points that were looked at the correction is held at what it is on their box.
     seen = design.seen[0]
     held = np.clip(z, np.minimum(seen.min(axis=0), -PROBE), np.maximum(seen.max(axis=0), PROBE))
     log_w = correction(design)(held) + 0.5 * np.sum(z * z, axis=1) * (1.0 / WIDER**2 - 1.0)
-    log_w = log_w + design.axes.log_volume(z)
-    w = np.exp(log_w - log_w.max())
-    return z, w / w.sum()
+    log_w = log_w + axes.log_volume(z) - axes.bend(z) + axes.bend(held)
+    top = log_w.max()
+    w = np.exp(log_w - top)
+    constant = d * (0.5 * np.log(2.0 * np.pi) + np.log(WIDER))
+    return Weighted(z, w / w.sum(), float(design.log_density[0] + top + np.log(w.mean()) + constant))
+
+
+def share_out(design: Design, found: Weighted) -> Design:
+    """Weights of a grid from the sample, each of whose points goes to the nearest; the integral is the sample's.
+
+    The sums of a grid are exact for smooth densities, and stretches and warps have kinks. A composite design keeps its
+    weights: its points are too far apart to stand for what is near them.
+    """
+    if design.kind != "grid":
+        return replace(design, log_integral=found.log_integral) if design.kind == "ccd" else design
+    distance = np.sum((found.z[:, None] - design.z[None]) ** 2, axis=-1)
+    weights = np.bincount(distance.argmin(axis=1), found.weights, len(design.z))
+    return replace(design, weights=weights, log_integral=found.log_integral)
 
 
 def _low_discrepancy(count: int, d: int) -> Floats:

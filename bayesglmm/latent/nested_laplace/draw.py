@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.nested_laplace.density import Interpolant, standardised
+from bayesglmm.latent.nested_laplace.density import Interpolant
 from bayesglmm.latent.nested_laplace.explore import Axes
 from bayesglmm.latent.nested_laplace.field import FieldFactor
 from bayesglmm.latent.nested_laplace.fit import field_at, hyper_target
@@ -52,7 +52,7 @@ def nested_draws(problem: Problem, result: Result, count: int, seed: int | None 
     """
     rng = np.random.default_rng(seed)
     hyper, found = result.extras["hyper"], result.extras["design"]
-    axes = Axes(found["center"], found["basis"], found["stretch"])
+    axes = Axes(found["center"], found["basis"], found["stretch"], found["warp"])
     size = hyper.theta.shape[1]
     chosen = rng.choice(size, count, replace=count > size) if size > 1 else np.zeros(count, dtype=int)
     theta, psi = hyper.theta[0, chosen], hyper.psi[0, chosen]
@@ -62,7 +62,7 @@ def nested_draws(problem: Problem, result: Result, count: int, seed: int | None 
             at = np.zeros((count, axes.size))
         else:
             empty = np.empty(0)
-            at = standardised(axes, np.stack([target.coordinates.join(empty, t, p) for t, p in zip(theta, psi)]))
+            at = axes.standardise(np.stack([target.coordinates.join(empty, t, p) for t, p in zip(theta, psi)]))
         beta, effects = _field_draws(target, result.extras, at, rng)
     return Draws(beta[None], theta[None], psi[None], tuple(e[None] for e in effects))
 

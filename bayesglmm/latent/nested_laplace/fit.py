@@ -88,8 +88,10 @@ def fit_nested(
         optimum = _optimum(problem, target)
         refine, notes = refinement(problem, target, optimum, strategy, nodes, kernel)
         design = _explore(target, optimum, kind, refine)
+        hyper = density.sample(design)
+        design = density.share_out(design, hyper)
         moments = [_moments_at(target, spot, strategy) for spot in design.spots]
-        sample = _sample(target, design)
+        sample = _sample(target, design, hyper)
     options: dict[str, Any] = {"strategy": strategy, "integration": kind, "kernel": kernel}
     options |= {} if nodes is None else {"nodes": nodes}
     return assemble(problem, target, optimum, Found(design, moments, sample, notes), options, begin)
@@ -152,7 +154,8 @@ def _explore(target: HyperTarget, optimum: Optimum, kind: str, refine: Refinemen
         raise ConvergenceError(
             "the coefficients have no marginal posterior mode near the field's: use strategy='simplified'."
         )
-    return lay_out(kind, *make_axes(mode, optimum.curvature.covariance, evaluate), evaluate)
+    design = lay_out(kind, *make_axes(mode, optimum.curvature.covariance, evaluate), evaluate)
+    return density.look_closer(design, evaluate) if kind == "ccd" else design
 
 
 def field_at(target: HyperTarget, x: Floats, start: Warm | None) -> tuple[Field, Mode]:
@@ -178,10 +181,9 @@ def _moments_at(target: HyperTarget, spot: Spot, strategy: str) -> Moments:
     return field_moments(field, mode, target.objective.lambdas(theta), strategy, spot.coefficients)
 
 
-def _sample(target: HyperTarget, design: Design) -> Draws:
+def _sample(target: HyperTarget, design: Design, found: density.Weighted) -> Draws:
     """Equally weighted hyperparameters, shape (1, N, ...); coefficients and random effects are left empty."""
-    z, w = density.sample(design)
-    z = density.equally_weighted(z, w, min(len(z), density.KEPT))
+    z = density.equally_weighted(found.z, found.weights, min(len(found.z), density.KEPT))
     _, theta, psi = (np.stack(part)[None] for part in zip(*map(target.coordinates.split, design.axes.point(z))))
     empty = tuple(np.empty((1, len(z), 0, 0)) for _ in target.objective.covariance)
     return Draws(np.empty((1, len(z), 0)), theta, psi, empty, independent=True)
