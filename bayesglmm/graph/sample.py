@@ -136,15 +136,17 @@ def _nutpie(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any
 
 def _through_pymc(name: str) -> Sampler:
     def sample(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any] | None) -> Any:
-        started, done, divergences = time.perf_counter(), 0, 0
+        started, done, divergences, finished = time.perf_counter(), 0, 0, 0
         total = plan.chains * (plan.draws + plan.tune)
 
         def report(trace: Any, draw: Any) -> None:
-            nonlocal done, divergences
+            nonlocal done, divergences, finished
             done += 1
+            finished += bool(draw.is_last)
             divergences += any(s.get("diverging", False) for s in draw.stats) and not draw.tuning
             if done % 50 == 0 and callable(plan.progress):
-                plan.progress(done / total, progress_words(done, total, divergences, time.perf_counter() - started))
+                words = progress_words(done, total, divergences, time.perf_counter() - started)
+                plan.progress(done / total, f"{finished} of {plan.chains} chains done, {words}")
 
         own = name == "pymc"
         start: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.families import get_family
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.variables import to_values
+from bayesglmm.latent.nuts_chart import make_chart
 from bayesglmm.latent.target import make_target
 from bayesglmm.methods import mcmc
 from bayesglmm.methods.marginalized import complete, marginal_graph, nodes_of, sample
@@ -221,6 +222,48 @@ def test_flat_priors_are_flat_on_the_natural_scale() -> None:
     expected = model.loglik(params) + np.log(params["g.sd"])
     assert float(draws.stats["lp"][0, 7]) == pytest.approx(expected, abs=1e-3)
     assert any("flat priors" in note for note in result.status.notes)
+
+
+CHARTS = {
+    "signed": bg.Prior("HalfNormal", sigma=2),
+    "logged": bg.Prior("InverseGamma", alpha=2, beta=1),
+    "ending above": bg.Prior("Uniform", lower=0, upper=1.5),
+    "ending below": bg.Prior("TruncatedNormal", mu=0, sigma=2, lower=0.3),
+    "ending twice": bg.Prior("Uniform", lower=0.2, upper=2),
+}
+
+
+@pytest.mark.parametrize("case", CHARTS)
+def test_charts_keep_the_density(case: str) -> None:
+    """Slopes are derivatives, log-slopes those of the slopes; there and back is where one was."""
+    data = binary().data
+    model = bg.Model("y ~ 1 + (1 | g)", data, family="binomial", priors={"g.sd": CHARTS[case]})
+    target = make_target(model.problem)
+    chart = make_chart(target)
+    assert chart.signed.tolist() == [False, case == "signed"]
+    assert chart.bounded.tolist() == [False, case.startswith("ending")]
+    y, h = np.array([0.3, 0.7]), 1e-6
+    x, slope, log_slope, bend = chart.target(y)
+    assert np.isfinite(target.at(x).value)
+    up, down = (chart.target(y + np.array([0.0, s])) for s in (h, -h))
+    assert slope[1] == pytest.approx((up[0][1] - down[0][1]) / (2 * h), rel=1e-6)
+    assert bend[1] == pytest.approx((up[2] - down[2]) / (2 * h), rel=1e-6, abs=1e-8)
+    assert log_slope == pytest.approx(np.log(abs(slope[1])), rel=1e-12, abs=1e-12)
+    assert chart.log_slope(x) == pytest.approx(log_slope, abs=1e-10)
+    np.testing.assert_allclose(chart.sampler(x), y, rtol=1e-10)
+
+
+def test_a_prior_that_ends_where_the_likelihood_rises() -> None:
+    """The mode is at the end of the support; the posterior is not."""
+    model = bg.Model(
+        "y ~ 1 + (1 | g)", binary().data, family="binomial", priors={"g.sd": bg.Prior("Uniform", lower=0, upper=1.0)}
+    )
+    result = sample(model.problem, draws=200, seed=1, chains=2)
+    assert result.draws is not None
+    sd = result.draws.theta[..., 0]
+    assert result.status.divergences == 0
+    assert 0.0 < sd.min() < 0.2
+    assert 0.95 < sd.max() < 1.0
 
 
 @pytest.mark.slow
