@@ -202,7 +202,8 @@ def _parameters(problem: Problem, result: Result, weighted: Weighted) -> pd.Data
         mean = float(weights @ x)
         sd = float(np.sqrt(weights @ np.square(x - mean)))
         own = stated[name]
-        rows[name] = (own.estimate, own.sd, mean, sd, (own.estimate - mean) / sd, own.sd / sd)
+        unit = sd if sd > 0.0 else np.nan  # a variance held at zero
+        rows[name] = (own.estimate, own.sd, mean, sd, (own.estimate - mean) / unit, own.sd / unit)
     columns = ["estimate", "sd", "mean", "weighted_sd", "bias", "sd_ratio"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("parameter")
 

@@ -39,8 +39,8 @@ NOISE = 0.3
 MOST_VALUES = 10**9
 #: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
 NODES_CHANGE = 5e-2
-#: Rows × draws up to which four draws are weighted for every one that is kept, and two beyond.
-MANY_ROWS = 4_000_000
+#: Draws weighted for every one that is kept, as long as rows × draws are no more than this; one beyond.
+PROPOSALS = ((4, 16_000_000), (2, 40_000_000))
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def weigh(
     seed : int, optional
         Of the generator.
     proposals : int, optional
-        How many are drawn and weighted: four for each draw, two in models of many rows.
+        How many are drawn and weighted: four for each draw, two or one in models of many rows.
     pairs : int, optional
         Antithetic pairs of candidates for the random effects at each; when left out, as many as keep the noise small,
         or quadrature where that is cheaper.
@@ -184,7 +184,8 @@ def weigh(
     """
     rng = np.random.default_rng(seed)
     rows = max(problem.design.nobs, 1)
-    count = proposals or (4 if 4 * draws * rows <= MANY_ROWS else 2) * draws
+    times = next((k for k, most in PROPOSALS if k * draws * rows <= most), 1)
+    count = proposals or times * draws
     with one_thread():
         target, optimum = found_optimum(problem, result)
         work = settle(target, optimum, count, pairs)

@@ -10,7 +10,7 @@ good as MCMC                  k < 0.5, 400 effective   the weights have a finite
                                                        quantiles are within Monte-Carlo error
 fine for means, not tails     k < 0.7, 100 effective   smoothed weights still give means; tails rest on few draws
 use AGQ                       otherwise                after Laplace, where quadrature applies: its mode is better
-use MCMC                      otherwise                nothing cheaper is left
+use MCMC                      otherwise                nothing cheaper is left, or a variance is at zero
 ============================  =======================  =====================================================
 
 Where the weights rest on quadrature, draws of the random effects are chosen among Gaussian ones: if these do not cover
@@ -79,6 +79,12 @@ def verdict(problem: Problem, method: str, weighted: Weighted) -> Verdict:
     numbers = f"Pareto k-hat {k:.2f}, {ess:.0f} effective draws of {len(weighted.x)}"
     if poor > POOR_UNITS:
         numbers += f"; no Gaussian fits the random effects of {poor:.0%} of the clusters".replace("%", " %")
+    if not weighted.optimum.curvature.free.all():
+        return Verdict(
+            "use MCMC",
+            "A parameter is at the edge of its range (see fit.status) and stays there in every draw; the posterior "
+            "spreads from it. Use method='mcmc', or priors that keep it from the edge.",
+        )
     if k < GOOD_K and ess >= GOOD_ESS and poor <= POOR_UNITS:
         return Verdict("good as MCMC", f"Weighted draws are as good as MCMC: {numbers}.")
     if k < USABLE_K and ess >= USABLE_ESS:

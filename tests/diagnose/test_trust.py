@@ -216,3 +216,17 @@ def test_clusters_that_no_gaussian_fits():
     assert trust.clusters["pareto_k"].min() > 0.7
     assert trust.verdict == "fine for means, not tails"
     assert "no Gaussian fits" in trust.sentence
+
+
+def test_a_variance_at_zero_is_no_posterior():
+    rng = np.random.default_rng(0)
+    data = {"y": rng.poisson(3.0, 40), "g": [f"g{k}" for k in np.repeat(range(8), 5)]}
+    model = bg.Model("y ~ 1 + (1 | g)", data, "poisson", priors="flat")
+    with pytest.warns(bg.SingularFitWarning):
+        fit = model.fit("laplace")
+    trust = fit.check(seed=1)
+    assert trust.verdict == "use MCMC"
+    assert "edge of its range" in trust.sentence
+    assert trust.parameters.loc["g.sd", "mean"] == 0.0
+    assert np.isnan(trust.parameters.loc["g.sd", "bias"])
+    assert abs(trust.parameters.loc["Intercept", "bias"]) < 0.2
