@@ -98,7 +98,7 @@ def _statistics(fit: Checking, draws: int, seed: int | None, level: str, statist
     found = check_statistics(fit.model.problem, fit.result, statistics, level=level, draws=draws, seed=seed)
     # Each statistic is a variable of one number a draw, whose mean is itself.
     replicated = {k: (["chain", "draw", "one"], v[None, :, None]) for k, v in found.replicated.items()}
-    observed = {k: (["one"], [v]) for k, v in found.observed.items()}
+    observed = {k: (["one"], [v.mean()]) for k, v in found.observed.items()}
     tree = xr.DataTree.from_dict(
         {"posterior_predictive": xr.Dataset(replicated), "observed_data": xr.Dataset(observed)}
     )
@@ -110,7 +110,7 @@ def _statistics(fit: Checking, draws: int, seed: int | None, level: str, statist
         collection = az.plot_ppc_tstat(tree, col_wrap=columns, **options)
         for name, seen in found.observed.items():
             axes = collection.get_target(name, {})
-            axes.axvline(seen, color=INK, lw=1.6)
+            axes.axvline(float(seen.mean()), color=INK, lw=1.6)
         return taken(collection)
 
 

@@ -313,13 +313,30 @@ def responses_at(
     theta : ndarray, optional
         Covariance parameters of errors that go together.
     """
-    from bayesglmm.simulate import draw_errors, draw_rows
+    return rows_at(problem, sample, design, predictors_at(problem, sample, design, rng, level), rng, trials, theta)
 
-    psi = sample.psi[0]
+
+def predictors_at(problem: Problem, sample: Draws, design: Design, rng: np.random.Generator, level: str) -> Floats:
+    """Linear predictors that responses are drawn at, shape (draws, n); see :func:`responses_at`."""
     if level == "marginal" and design.blocks:
         # Rows of one level share its new effect: groups are replaced, not dissolved.
         sample = replace(sample, effects=new_effects(problem, sample.theta[0], rng))
-    eta = eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
+    return eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
+
+
+def rows_at(
+    problem: Problem,
+    sample: Draws,
+    design: Design,
+    eta: Floats,
+    rng: np.random.Generator,
+    trials: Any = None,
+    theta: Floats | None = None,
+) -> Floats:
+    """One new response per linear predictor, shape (draws, n); see :func:`responses_at`."""
+    from bayesglmm.simulate import draw_errors, draw_rows
+
+    psi = sample.psi[0]
     if trials is None and problem.response.trials is not None:
         trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
     if problem.errors is not None and design.X is problem.design.X:

@@ -19,8 +19,9 @@ from scipy import special
 
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood, predictive_datatree
+from bayesglmm.parameters import response_mean
 from bayesglmm.posterior import parameter_draws
-from bayesglmm.predict import posterior_predictive, responses_at
+from bayesglmm.predict import LEVELS, posterior_predictive, predictors_at, responses_at, rows_at
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.simulate import check_simulable
@@ -39,10 +40,37 @@ def replicates(problem: Problem, result: Result, draws: int, seed: int | None, l
     Raises
     ------
     MethodError
-        A quasi-family, or a scale or weights that no distribution has.
+        A quasi-family, or a scale or weights that no distribution has; fewer than two draws.
     """
-    check_simulable(problem, result.scale)
+    _check(problem, result, draws)
     return posterior_predictive(problem, result, draws, seed, level)
+
+
+def _check(problem: Problem, result: Result, draws: Any) -> None:
+    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 2:
+        raise MethodError(f"draws is {draws!r}; a whole number, 2 or more, is expected.")
+    check_simulable(problem, result.scale)
+
+
+def _with_means(
+    problem: Problem, result: Result, draws: int, seed: int | None, level: str
+) -> tuple[Floats, Floats | None]:
+    """The replications, and the mean of every row at the draw each comes from; those of new groups are not the data's.
+
+    The stream of random numbers is that of :func:`replicates`.
+    """
+    if (level == "marginal" and problem.design.blocks) or problem.family.categories == "ordered":
+        return replicates(problem, result, draws, seed, level), None
+    _check(problem, result, draws)
+    if level not in LEVELS:
+        raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+    rng = np.random.default_rng(seed)
+    sample = parameter_draws(problem, result, draws, rng)
+    eta = predictors_at(problem, sample, problem.design, rng, level)
+    y = rows_at(problem, sample, problem.design, eta, rng, theta=result.theta)
+    if problem.family.expectation is None:
+        return y, problem.link.mean(eta)
+    return y, np.stack([response_mean(problem, *point) for point in zip(eta, sample.psi[0])])
 
 
 @dataclass(frozen=True)
@@ -51,13 +79,13 @@ class Checked:
 
     Parameters
     ----------
-    observed : dict of str to float
-        Of the data.
+    observed : dict of str to ndarray, shape () or (draws,)
+        Of the data; one for each replication where the statistic has parameters in it.
     replicated : dict of str to ndarray, shape (draws,)
         Of every replication.
     """
 
-    observed: dict[str, float]
+    observed: dict[str, Floats]
     replicated: dict[str, Floats]
 
     @property
@@ -68,7 +96,7 @@ class Checked:
             seen = self.observed[name]
             p = np.mean(values > seen) + 0.5 * np.mean(values == seen)
             low, high = np.quantile(values, [0.025, 0.975])
-            rows[name] = (seen, values.mean(), values.std(ddof=1), low, high, p)
+            rows[name] = (float(np.mean(seen)), values.mean(), values.std(ddof=1), low, high, p)
         columns = ["observed", "mean", "sd", "ci_low", "ci_high", "p"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("statistic")
 
@@ -83,9 +111,8 @@ def check_statistics(
     seed: int | None = None,
 ) -> Checked:
     """Test statistics with their posterior predictive distribution; see :meth:`bayesglmm.Fit.ppc_statistics`."""
-    _check_draws(draws)
-    replicated = replicates(problem, result, draws, seed, level)
-    own = _built_in(problem, replicated)
+    replicated, means = _with_means(problem, result, draws, seed, level)
+    own = _built_in(problem, replicated, means)
     functions: dict[str, Statistic] = dict(own)
     if isinstance(statistics, Mapping):
         functions |= {str(name): partial(np.apply_along_axis, f, -1) for name, f in statistics.items()}
@@ -100,14 +127,9 @@ def check_statistics(
         functions = {name: own[name] for name in names}
     observed, replicated = (_comparable(problem, y) for y in (problem.response.y, replicated))
     return Checked(
-        {name: float(f(observed)) for name, f in functions.items()},
+        {name: np.asarray(f(observed), dtype=float) for name, f in functions.items()},
         {name: np.asarray(f(replicated), dtype=float) for name, f in functions.items()},
     )
-
-
-def _check_draws(draws: Any) -> None:
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 2:
-        raise MethodError(f"draws is {draws!r}; a whole number, 2 or more, is expected.")
 
 
 def _comparable(problem: Problem, y: Floats) -> Floats:
@@ -115,7 +137,7 @@ def _comparable(problem: Problem, y: Floats) -> Floats:
     return y if problem.response.trials is None else y / problem.response.trials
 
 
-def _built_in(problem: Problem, replicated: Floats) -> dict[str, Statistic]:
+def _built_in(problem: Problem, replicated: Floats, means: Floats | None) -> dict[str, Statistic]:
     """The statistics that mean something for this response and its groups."""
     support = problem.family.support
     out: dict[str, Statistic] = {}
@@ -130,7 +152,7 @@ def _built_in(problem: Problem, replicated: Floats) -> dict[str, Statistic]:
                 out["zeros"] = partial(_share, 0.0)
             out["maximum"] = lambda y: np.max(y, axis=-1)
             out["sd"] = lambda y: np.std(y, axis=-1, ddof=1)
-            out["dispersion"] = _dispersion(problem, replicated)
+            out["dispersion"] = _dispersion(problem, replicated, means)
     for name, codes in _groupings(problem):
         between = _Between(codes)
         out[f"sd between {name}"] = between.sd
@@ -142,12 +164,17 @@ def _share(value: float, y: Floats) -> Floats:
     return np.mean(y == value, axis=-1)
 
 
-def _dispersion(problem: Problem, replicated: Floats) -> Statistic:
-    """Mean squared deviation of rows from their predictive means, in units of their predictive variances."""
+def _dispersion(problem: Problem, replicated: Floats, means: Floats | None) -> Statistic:
+    """Mean squared deviation of rows from their means at each draw, in units of their predictive variances.
+
+    Deviations from means with the draw's own parameters in them make up for what the fit has taken from the data; those
+    from new groups are about the predictive means.
+    """
     values = _comparable(problem, replicated)
-    center, variance = values.mean(axis=0), values.var(axis=0, ddof=1)
+    center = values.mean(axis=0) if means is None else means
+    variance = values.var(axis=0, ddof=1)
     # A value that all replications share is as rare an exception as they are many.
-    step = np.ones(len(center)) if problem.response.trials is None else 1.0 / problem.response.trials
+    step = np.ones(len(variance)) if problem.response.trials is None else 1.0 / problem.response.trials
     floor = step**2 / len(values) if problem.family.support.integer else np.finfo(float).tiny
     variance = np.maximum(variance, floor)
 
@@ -218,7 +245,6 @@ def predictive_quantile_residuals(
     draws : int
         Replications S: no residual is larger than the normal quantile of about 1/S.
     """
-    _check_draws(draws)
     replicated = replicates(problem, result, draws, seed, level)
     y = problem.response.y
     low, ties = (replicated < y).sum(axis=0), (replicated == y).sum(axis=0)
@@ -239,8 +265,7 @@ def loo_tree(problem: Problem, result: Result, draws: int = 1000, seed: int | No
     """
     from bayesglmm.diagnose.refine import refine
 
-    _check_draws(draws)
-    check_simulable(problem, result.scale)
+    _check(problem, result, draws)
     if not is_posterior(problem, result):
         raise MethodError(
             f"leaving a row out needs a posterior, and a {result.method} fit is none: fit by laplace, agq, inla or "

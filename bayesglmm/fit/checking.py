@@ -190,7 +190,7 @@ class Checking(Found):
         >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6], "x": [0.0, 1, 2, 0, 1, 2]})
         >>> tree = bg.Model("y ~ x", data, family="poisson").fit("laplace").predictive_tree(50)
         >>> dict(tree["posterior_predictive"]["y"].sizes)
-        {'chain': 1, 'draw': 50, 'obs': 6}
+        {'chain': 1, 'draw': 50, 'obs_id': 6}
         """
         return plots_predictive.predictive_tree(self, draws, seed, level)
 
@@ -204,9 +204,10 @@ class Checking(Found):
         statistics : sequence of str, or mapping of str to callable, optional
             Names of some of the model's own; or functions of one response, shape (n,), to add to them. Proportions
             where there are trials. The model's own are ``mean``, ``zeros`` (their share), ``maximum``, ``sd``,
-            ``dispersion`` (mean squared deviation from the predictive means in units of the predictive variances), the
-            share of every category of an ordered response, and for every grouping factor ``sd between g`` (of the
-            groups' means) and ``icc g`` (intraclass correlation by the analysis of variance).
+            ``dispersion`` (mean squared deviation from each draw's means, for new groups from the predictive means, in
+            units of the predictive variances), the share of every category of an ordered response, and for every
+            grouping factor ``sd between g`` (of the groups' means) and ``icc g`` (intraclass correlation by the
+            analysis of variance).
         level : {"conditional", "marginal", "population"}
             Replications of the same groups, of new ones, or with random effects at zero. Where the random effects could
             follow every row (an effect per observation) the same groups fit too well: take new ones.
