@@ -1,8 +1,10 @@
 """``inla``: nested Laplace. Hyperparameters integrated out numerically, coefficients and random effects by Laplace.
 
 Rue, Martino & Chopin (2009), JRSS B 71, 319-392; Martins, Simpson, Lindgren & Rue (2013), CSDA 67, 68-83; van Niekerk
-& Rue (2024), JMLR 25(62). Measured against NUTS on shipped models (see ``benchmarks``), the first-order correction of
-the mean is as good as the variational one or better, and cheaper: it is the default.
+& Rue (2024), JMLR 25(62). Against the long NUTS runs of ``benchmarks/posterior_cases.py`` (13 models, default options)
+no coefficient's mean is off by more than 0.03 posterior sds and no sd of one by more than 6 %; sds, correlations and
+dispersions are within 0.05 sds, but for one variance that may be zero under three crossed factors (0.13). Both
+corrections of the mean do as well as each other there, and the first-order one is cheaper. Seconds are 0.2 to 4.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def run(
         random effect. ``"auto"`` is ``"laplace"`` for one grouping factor where that takes about a second at most.
     integration : {"auto", "grid", "ccd", "eb"}
         Where the hyperparameters (sds, correlations, dispersion) are looked at: a lattice (at most three of them), a
-        central composite design, or their mode alone (empirical Bayes). ``"auto"`` takes a lattice for up to two.
+        central composite design, or their mode alone (empirical Bayes). ``"auto"`` takes a lattice for up to two,
+        and for three where that is cheap.
     nodes : int or (int, int), optional
         Quadrature nodes per dimension of ``"laplace"``.
     kernel : {"auto", "graph"}

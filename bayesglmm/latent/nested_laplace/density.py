@@ -81,8 +81,8 @@ def look_closer(design: Design, evaluate: Evaluate) -> Design:
     found = sample(design)
     new = equally_weighted(found.z, found.weights, CLOSER * design.axes.size)
     values = np.array([evaluate(design.axes.point(at), design.spots[0]).value for at in new])
-    found = np.isfinite(values)
-    seen = np.vstack([design.seen[0], new[found]]), np.concatenate([design.seen[1], values[found]])
+    finite = np.isfinite(values)
+    seen = np.vstack([design.seen[0], new[finite]]), np.concatenate([design.seen[1], values[finite]])
     return replace(design, seen=seen)
 
 

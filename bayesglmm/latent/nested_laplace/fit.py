@@ -18,7 +18,7 @@ from bayesglmm.latent.nested_laplace.explore import Design, Spot, lay_out, make_
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, hyper_coordinates, posterior_priors
 from bayesglmm.latent.nested_laplace.moments import STRATEGIES, Moments, field_moments
 from bayesglmm.latent.nested_laplace.refine import Evaluator, Refinement, refinement
-from bayesglmm.latent.nested_laplace.strategy import choose
+from bayesglmm.latent.nested_laplace.strategy import LARGE, choose, integration_of
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import make_target
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 INTEGRATIONS = ("auto", "grid", "ccd", "eb")
-#: Most hyperparameters for which ``"auto"`` lays out a grid, and for which one is possible.
-AUTO_GRID, MAX_GRID = 2, 3
 
 
 def fit_nested(
@@ -56,7 +54,7 @@ def fit_nested(
         :mod:`bayesglmm.latent.nested_laplace.coefficients` and :mod:`bayesglmm.latent.nested_laplace.moments`.
     integration : {"auto", "grid", "ccd", "eb"}
         Points of the hyperparameters: a lattice (up to three of them), a central composite design, or the mode alone.
-        ``"auto"``: a lattice for up to two, else the design.
+        ``"auto"``: a lattice for up to two, and for three where it is cheap.
     nodes : int or (int, int), optional
         For ``"laplace"``: quadrature nodes per dimension of the random effects; 1 is Laplace's approximation. Chosen
         where left out.
@@ -83,8 +81,8 @@ def fit_nested(
     begin = time.perf_counter()
     with one_thread():
         target = hyper_target(problem, kernel)
-        kind = _kind(integration, len(target.coordinates.entries) + target.coordinates.n_aux)
         strategy, nodes = choose(problem, target, strategy, nodes)
+        kind = integration_of(target, integration, nodes)
         optimum = _optimum(problem, target)
         refine, notes = refinement(problem, target, optimum, strategy, nodes, kernel)
         design = _explore(target, optimum, kind, refine)
@@ -103,16 +101,6 @@ def _check(problem: Problem, strategy: str, integration: str) -> None:
             raise MethodError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
     if problem.family.quasi:
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no likelihood to integrate.")
-
-
-def _kind(integration: str, d: int) -> str:
-    if integration == "auto":
-        return "grid" if d <= AUTO_GRID else "ccd"
-    if integration == "grid" and d > MAX_GRID:
-        raise MethodError(
-            f"integration='grid' is for at most {MAX_GRID} hyperparameters, and the model has {d}: use 'ccd' or 'eb'."
-        )
-    return integration
 
 
 def hyper_target(problem: Problem, kernel: str = "auto") -> HyperTarget:
@@ -155,7 +143,8 @@ def _explore(target: HyperTarget, optimum: Optimum, kind: str, refine: Refinemen
             "the coefficients have no marginal posterior mode near the field's: use strategy='simplified'."
         )
     design = lay_out(kind, *make_axes(mode, optimum.curvature.covariance, evaluate), evaluate)
-    return density.look_closer(design, evaluate) if kind == "ccd" else design
+    closer = kind == "ccd" and target.objective.structure.n <= LARGE
+    return density.look_closer(design, evaluate) if closer else design
 
 
 def field_at(target: HyperTarget, x: Floats, start: Warm | None) -> tuple[Field, Mode]:

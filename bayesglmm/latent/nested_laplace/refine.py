@@ -20,7 +20,7 @@ from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace.coefficients import Coefficients, integrate_coefficients
 from bayesglmm.latent.nested_laplace.explore import PROBE, Spot
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, field_value
-from bayesglmm.latent.nested_laplace.strategy import PATIENCE, points_expected
+from bayesglmm.latent.nested_laplace.strategy import pairs_cost
 from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.second_order import second_order
 from bayesglmm.latent.target import make_target
@@ -41,8 +41,6 @@ Refinement = Callable[["Field", "Mode", Floats], tuple[float, Coefficients | Non
 
 #: Most that the second-order term may differ between the mode and 1.4 sds from it along an axis.
 SMALL = 1.5
-#: CPU seconds per pair of rows that the term takes where grouping factors are several.
-PAIR = 1e-7
 
 
 class Evaluator:
@@ -91,7 +89,7 @@ def refinement(
         return None, ()
     structure = target.objective.structure
     several = len(structure.layouts) > 1 or structure.layouts[0].precision is not None
-    if several and PAIR * float(structure.n) ** 2 * points_expected(target) > PATIENCE:
+    if several and not pairs_cost(target):
         return None, _nested_note(problem, target, optimum, kernel)
     size = _size(target, optimum)
     if size <= SMALL:

@@ -19,8 +19,17 @@ NODES_BEYOND = 5
 #: costs: in itself, and per row and node. Sizes decide, not the clock: the choice is the same on every machine.
 PATIENCE, CALL, VALUE = 1.0, 1.5e-3, 6e-8
 #: Points of hyperparameters that are counted on, by their number.
-POINTS = {0: 1, 1: 14, 2: 65}
-POINTS_BEYOND = 40
+POINTS = {0: 1, 1: 16, 2: 90, 3: 110}
+POINTS_BEYOND = 200
+#: CPU seconds that a grid of three hyperparameters may take unasked, its points, and what a point costs: in itself, and
+#: per row. (A composite design is blind to tails that bend; its marginals are worth several seconds.)
+GRID_PATIENCE, GRID_POINTS, POINT, ROW = 4.5, 200, 3e-3, 2e-6
+#: CPU seconds per pair of rows that the second-order term takes where grouping factors are several.
+PAIR = 1e-7
+#: Most hyperparameters of a grid, and most CPU seconds that the second-order term may take at a point.
+MAX_GRID, MOST_PER_POINT = 3, 0.03
+#: With more rows than this points are dear and posteriors nearly normal: a composite design will do.
+LARGE = 20_000
 
 
 def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | None) -> tuple[str, Nodes | None]:
@@ -52,6 +61,35 @@ def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | 
 def points_expected(target: HyperTarget) -> int:
     """How many points of hyperparameters will be looked at."""
     return POINTS.get(len(target.coordinates.entries) + target.coordinates.n_aux, POINTS_BEYOND)
+
+
+def integration_of(target: HyperTarget, integration: str, nodes: Nodes | None) -> str:
+    """The points of hyperparameters: what was asked for, or a grid for one, two (unless rows are many), cheap three.
+
+    Raises
+    ------
+    MethodError
+        A grid for more than three.
+    """
+    d = len(target.coordinates.entries) + target.coordinates.n_aux
+    if integration == "grid" and d > MAX_GRID:
+        raise MethodError(
+            f"integration='grid' is for at most {MAX_GRID} hyperparameters, and the model has {d}: use 'ccd' or 'eb'."
+        )
+    if integration != "auto":
+        return integration
+    n = target.objective.structure.n
+    if d != MAX_GRID or nodes is not None:
+        return "grid" if d < (2 if n > LARGE else MAX_GRID) else "ccd"
+    return "grid" if GRID_POINTS * (POINT + ROW * n + pairs_cost(target)) < GRID_PATIENCE else "ccd"
+
+
+def pairs_cost(target: HyperTarget) -> float:
+    """CPU seconds that the second-order term takes at a point; too many rows go without it."""
+    structure = target.objective.structure
+    several = len(structure.layouts) > 1 or any(b.precision is not None for b in structure.layouts)
+    cost = PAIR * float(structure.n) ** 2 if several else 0.0
+    return cost if cost < MOST_PER_POINT else 0.0
 
 
 def _seconds(target: HyperTarget, q: int, nodes: int) -> float:
