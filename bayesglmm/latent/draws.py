@@ -116,22 +116,21 @@ def _moved(optimum: Optimum, x: Floats, rng: np.random.Generator) -> Floats:
 def pack_draws(target: Target, x: Floats, u: Floats, stats: dict[str, Floats]) -> Draws:
     """Vectors of the target and their standardised effects, shape (draws, d) and (draws, m), as draws of one chain."""
     objective, coordinates = target.objective, target.coordinates
-    points = [coordinates.split(row) for row in x]
-    lambdas = [objective.lambdas(theta) for _, theta, _ in points]
+    beta, theta, psi = coordinates.split_many(x)
+    lambdas = [objective.lambdas(row) for row in theta]
     effects = tuple(
         np.einsum(
             "slr,sqr->slq", u[:, b.start : b.stop].reshape(len(x), b.levels, b.size), np.stack([L[k] for L in lambdas])
         )
         for k, b in enumerate(objective.structure.layouts)
     )
-    theta = [
-        np.concatenate([*(c.canonical(t) for c, t in zip(objective.covariance, coordinates.blockwise(p[1]))), []])
-        for p in points
-    ]
+    if not coordinates.log_scales:  # scales that moved freely through zero; a log knows no sign
+        parts = [[c.canonical(t) for c, t in zip(objective.covariance, coordinates.blockwise(row))] for row in theta]
+        theta = np.stack([np.concatenate([*own, np.empty(0)]) for own in parts])
     return Draws(
-        np.stack([p[0] for p in points])[None],
-        np.stack(theta)[None],
-        np.stack([p[2] for p in points])[None],
+        beta[None],
+        theta[None],
+        psi[None],
         tuple(e[None] for e in effects),
         stats={name: value[None] for name, value in stats.items()},
     )

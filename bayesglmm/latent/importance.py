@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Antithetic pairs of candidates for the random effects at every draw: at first, and at most.
-PAIRS, MOST_PAIRS = 4, 32
+#: Antithetic pairs of candidates for the random effects at every draw: at least, at first, and at most.
+FEWEST_PAIRS, PAIRS, MOST_PAIRS = 2, 4, 32
 #: Standard deviation of the estimated log marginal likelihood that is small enough: the weights lose a tenth of their
 #: effective size to it.
 NOISE = 0.3
@@ -217,7 +217,7 @@ def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> W
     found = np.isfinite(pilot.laplace)
     noise = float(np.sqrt(np.mean(np.square(pilot.halves[0] - pilot.halves[1])[found]))) / 2.0
     if noise <= NOISE:
-        return Work(PAIRS)
+        return Work(FEWEST_PAIRS if noise <= NOISE * np.sqrt(FEWEST_PAIRS / PAIRS) else PAIRS)
     affordable = MOST_VALUES / (count * max(structure.n, 1))
     nodes = _enough_nodes(target, optimum, there, affordable)
     if nodes:
