@@ -139,7 +139,7 @@ class Found:
         >>> data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 4, 7], "x": [0.0, 1, 2, 3] * 2, "g": list("aabbccdd")})
         >>> fit = bg.Model("y ~ x + (1 | g)", data, family="poisson").fit("inla")
         >>> curve = fit.marginal("g[a]")
-        >>> round(float(np.trapezoid(curve["density"], curve["x"])), 3)
+        >>> round(float(np.trapezoid(curve["density"], curve["x"])), 2)
         1.0
         """
         from bayesglmm.inference.densities import marginal_density

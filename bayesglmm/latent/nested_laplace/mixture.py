@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 #: Points of a density, and how far it reaches in sds.
 POINTS, REACH = 401, 6.0
+#: Components of less weight than this get no points of their own.
+LEAST = 1e-3
 
 
 def skew_normal(x: Floats, mean: Floats, sd: Floats, skew: Floats) -> Floats:
@@ -37,9 +39,14 @@ def mixture_moments(weights: Floats, mean: Floats, sd: Floats) -> tuple[Floats, 
 
 
 def mixture_curve(weights: Floats, mean: Floats, sd: Floats, skew: Floats) -> Floats:
-    """Points and density, shape (2, 401), of one mixture; arguments have shape (K,)."""
+    """Points and density, shape (2, k), of one mixture; arguments have shape (K,).
+
+    Points are denser where a narrow component of some weight sits: an effect whose sd may be zero has a spike there.
+    """
     center, spread = mixture_moments(weights, mean, sd)
-    x = center + spread * np.linspace(-REACH, REACH, POINTS)
+    own = np.flatnonzero((weights > LEAST) & (sd < 0.5 * spread))
+    near = mean[own, None] + sd[own, None] * np.linspace(-4.0, 4.0, 17)
+    x = np.unique(np.concatenate([center + spread * np.linspace(-REACH, REACH, POINTS), near.ravel()]))
     return np.stack([x, weights @ skew_normal(x[None], mean[:, None], sd[:, None], skew[:, None])])
 
 
