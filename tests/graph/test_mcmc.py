@@ -22,6 +22,7 @@ from bayesglmm.graph.start import initial_values
 from bayesglmm.graph.variables import to_values, variable_names
 from bayesglmm.joint import joint_logp
 from bayesglmm.methods import mcmc
+from bayesglmm.methods.marginalized import sample
 from bayesglmm.methods.mcmc_setup import data_shares, set_up
 from bayesglmm.parameters import theta_slices
 from bayesglmm.priors import Prior, resolve_priors
@@ -274,3 +275,42 @@ def test_centred_chains_from_the_mode_agree(problem: Problem, result: Result) ->
     assert other.options["centred"] == ["plate"]
     se = np.sqrt(np.diag(result.cov_beta))
     np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.15)
+
+
+# --- graphs of one's own ---------------------------------------------------------------------------------------------
+
+
+def test_a_graph_without_the_models_variables_is_refused(problem: Problem) -> None:
+    import pymc as pm
+
+    with pm.Model() as other:
+        pm.Normal("beta", shape=4)
+    with pytest.raises(MethodError, match=r"has no plate\.sd: extend what model\.to_pymc\(\) returns"):
+        mcmc.run(problem, pymc_model=other)
+    with pytest.raises(MethodError, match="do not go together"):
+        mcmc.run(problem, pymc_model=other, marginalize=True)
+
+
+@pytest.mark.slow
+def test_potential_and_another_likelihood_in_the_full_graph(problem: Problem) -> None:
+    """The same data seen twice (a likelihood of the user's own) and one coefficient pinned."""
+    import pymc as pm
+
+    response = problem.response
+    graph = build_model(problem)
+    with graph:
+        eta = pm.math.dot(problem.design.X, graph["beta"]) + graph["plate"][problem.design.blocks[0].codes, 0]
+        pm.Binomial("again", n=response.trials.astype(int), logit_p=eta, observed=response.y.astype(int))  # type: ignore[union-attr]
+        pm.Potential("pin", -0.5 * ((graph["beta"][1] - 0.3) / 0.001) ** 2)
+    fit = mcmc.run(problem, pymc_model=graph, seed=1, draws=1500)
+    assert fit.beta[1] == pytest.approx(0.3, abs=3e-4)
+    assert fit.effects[0].shape == (21, 1)
+    seen = replace(problem.design, response=Response(response.name, 2.0 * response.y, 2.0 * response.trials))  # type: ignore[operator]
+    vague = Prior("Normal", mu=0, sigma=1000)
+    request = {"Intercept": vague, "fixed": vague, "seed": Prior("Normal", mu=0.3, sigma=0.001)}
+    request["plate.sd"] = Prior("Uniform", lower=0, upper=UPPER)
+    args = seen, problem.family, problem.link, problem.covariance
+    twice = sample(replace(problem, design=seen, priors=resolve_priors(request, *args)), nodes=9, seed=2)
+    se = np.sqrt(np.diag(twice.cov_beta))
+    np.testing.assert_allclose((fit.beta - twice.beta) / se, 0.0, atol=0.15)
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov_beta))[[0, 2, 3]] / se[[0, 2, 3]], 1.0, atol=0.1)
