@@ -236,3 +236,25 @@ def test_marginals_carry_their_own_moments() -> None:
     effect = fit.marginal("Subject[308, Days]")
     x, p = effect["x"].to_numpy(), effect["density"].to_numpy()
     assert np.trapezoid(p * x, x) == pytest.approx(fit.random["Subject"].loc["308", "Days"], rel=1e-4)
+
+
+def test_a_variance_that_may_be_zero() -> None:
+    """No variation between groups: the posterior of the sd is that of sums over its logarithm."""
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"g": np.repeat(np.arange(20), 6).astype(str), "x": rng.standard_normal(120)})
+    model = bg.Model("b ~ x + (1 | g)", data.assign(b=rng.binomial(1, 0.5, 120)), family="binomial")
+    fit = model.fit("inla", strategy="gaussian")
+    target = hyper_target(model.problem)
+    log_sd = np.linspace(-12.0, 2.0, 200)
+    value = np.array([target.at(np.array([x]), with_gradient=False).value for x in log_sd])
+    p = np.exp(value - value.max())
+    evidence = value.max() + np.log(p.sum() * (log_sd[1] - log_sd[0]))
+    p, sd = p / p.sum(), np.exp(log_sd)
+    mean = p @ sd
+    spread = np.sqrt(p @ (sd - mean) ** 2)
+    assert fit.log_evidence == pytest.approx(evidence, abs=0.01)
+    row = fit.varcomp.iloc[0]
+    assert row["sd"] == pytest.approx(mean, abs=0.03 * spread)
+    assert row["se"] == pytest.approx(spread, rel=0.03)
+    low = np.interp(0.025, np.cumsum(p), sd)
+    assert row["ci_low"] == pytest.approx(low, abs=0.02 * spread)

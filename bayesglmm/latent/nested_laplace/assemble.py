@@ -180,4 +180,4 @@ def _status(problem: Problem, optimum: Optimum, found: Found, seconds: float) ->
 
 
 #: A half-axis this many times longer than the curvature says is called a long tail.
-STRETCHED = 2.5
+STRETCHED = 3.9
