@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bayesglmm.latent.nested_laplace import density
-from bayesglmm.latent.nested_laplace.explore import Axes, Spot, lay_out, make_axes, two_level
+from bayesglmm.latent.nested_laplace.axes import Axes, Spot, make_axes
+from bayesglmm.latent.nested_laplace.explore import lay_out, two_level
 from bayesglmm.latent.nested_laplace.mixture import (
     curve_moments,
     curve_quantiles,

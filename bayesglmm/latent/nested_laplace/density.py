@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bayesglmm.latent.nested_laplace.explore import PROBE, Design, Evaluate
+from bayesglmm.latent.nested_laplace.axes import PROBE, Evaluate
+from bayesglmm.latent.nested_laplace.explore import Design
 
 Floats = NDArray[np.float64]
 

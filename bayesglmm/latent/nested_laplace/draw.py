@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.mode import Warm
+from bayesglmm.latent.nested_laplace.axes import Axes
 from bayesglmm.latent.nested_laplace.density import Interpolant
-from bayesglmm.latent.nested_laplace.explore import Axes
 from bayesglmm.latent.nested_laplace.field import FieldFactor
 from bayesglmm.latent.nested_laplace.fit import field_at, hyper_target
 from bayesglmm.latent.threads import one_thread

@@ -14,7 +14,8 @@ from bayesglmm.latent.curvature import Curvature
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace import density
 from bayesglmm.latent.nested_laplace.assemble import Found, assemble
-from bayesglmm.latent.nested_laplace.explore import Design, Spot, lay_out, make_axes
+from bayesglmm.latent.nested_laplace.axes import Spot, make_axes
+from bayesglmm.latent.nested_laplace.explore import Design, lay_out
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, hyper_coordinates, posterior_priors
 from bayesglmm.latent.nested_laplace.moments import STRATEGIES, Moments, field_moments
 from bayesglmm.latent.nested_laplace.refine import Evaluator, Refinement, refinement

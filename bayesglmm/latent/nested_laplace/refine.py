@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.mode import Warm
+from bayesglmm.latent.nested_laplace.axes import PROBE, Spot
 from bayesglmm.latent.nested_laplace.coefficients import Coefficients, integrate_coefficients
-from bayesglmm.latent.nested_laplace.explore import PROBE, Spot
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, field_value
 from bayesglmm.latent.nested_laplace.strategy import pairs_cost
 from bayesglmm.latent.objective import make_objective
