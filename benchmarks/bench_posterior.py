@@ -10,6 +10,11 @@ imports, in a fresh process. Not included: a second run in that process (Bambi a
 there the sampler's own time counts). Effective draws are the smallest bulk effective size over coefficients, sds and
 auxiliaries; for weighted draws that of their weights.
 
+Measured on a busy machine. (a) ``laplace+psis``, 4,000 draws: worst bias 0.07 sd and sd ratios 0.93 to 1.07 over the
+thirteen cases, k-hat below 0.5 in all but grouseticks (0.54); ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios
+0.80 to 1.32. (b) cbpp: ``laplace+psis`` 0.12 s with and 0.06 s without what a first run pays, Bambi 50 s with an empty
+compilation cache, 4.1 s with a full one, 2.8 s (1.9 s) of sampling alone.
+
     python benchmarks/bench_posterior.py accuracy
     python benchmarks/bench_posterior.py accuracy --only cbpp ohio
     BENCH_BAMBI_PYTHON=/path/to/python python benchmarks/bench_posterior.py speed
