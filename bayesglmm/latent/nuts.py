@@ -107,10 +107,10 @@ class Whitened:
 
 def whiten(target: Target, optimum: Optimum) -> Whitened:
     """Coordinates by the information at the optimum; flat directions get a standard deviation of one."""
-    chart = make_chart(target)
+    root = _root(optimum.curvature)
+    chart = make_chart(target, np.linalg.norm(root, axis=1))
     centre = chart.sampler(optimum.point.x)
-    slope = chart.target(centre)[1]
-    root = _root(optimum.curvature) / slope[:, None]
+    root = root / chart.target(centre)[1][:, None]
     # At the end of a range curvature says nothing.
     vague = chart.bounded & ((np.abs(centre) > 2.5) | (np.linalg.norm(root, axis=1) > 3.0))
     root[vague], root[:, vague] = 0.0, 0.0

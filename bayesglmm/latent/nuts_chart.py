@@ -1,7 +1,8 @@
 """The coordinates the marginal sampler moves in: the target's own, but for sds with a sign and bounded parameters.
 
 Standard deviations of uncorrelated columns enter with a sign, y = ± sd, which the marginal likelihood does not see,
-unless their prior vanishes at zero or explodes there (inverse gammas, gammas of a precision): then as their logs.
+unless their prior vanishes at zero or explodes there (inverse gammas, gammas of a precision), or zero is far: then as
+their logs, which are less skewed (cbpp, sd 0.75 ± 0.21: effective size 1035 of 1040 draws, against 830 with signs).
 Where the posterior reaches down to zero its density is smooth there and the sampler walks through; the log of the sd
 has a long tail to the left instead (six groups of three binary rows: 9 divergences and effective sizes of 350 to 1000
 from 2400 draws, against none and 1100 with signs).
@@ -29,6 +30,9 @@ Bools = NDArray[np.bool_]
 
 #: A standard deviation smaller than this is taken as this.
 SMALLEST = 1e-9
+
+#: Standard deviation of a log sd from which on the posterior is taken to reach down to zero.
+NEAR_ZERO = 0.4
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,16 @@ def _outside(x: float, low: float, high: float) -> float:
     return float(np.clip(np.nan_to_num(y, nan=0.0, posinf=_FAR, neginf=-_FAR), -_FAR, _FAR))
 
 
-def make_chart(target: Target) -> Chart:
-    """The chart of a posterior (scales on the log scale)."""
+def make_chart(target: Target, spread: Floats | None = None) -> Chart:
+    """The chart of a posterior (scales on the log scale).
+
+    Parameters
+    ----------
+    target : Target
+        The posterior.
+    spread : ndarray, shape (d,), optional
+        Approximate standard deviations of the entries of x: sds whose logs have one of less than 0.4 stay logged.
+    """
     coordinates = target.coordinates
     d = coordinates.theta.stop + coordinates.n_aux
     low, high = np.full(d, -np.inf), np.full(d, np.inf)
@@ -134,7 +146,8 @@ def make_chart(target: Target) -> Chart:
                 ends = sorted(unit * float(get_link(link).eta(np.asarray(e))) for e in prior.support)
             low[at], high[at] = ends if not np.isnan(ends).any() else (-np.inf, np.inf)
     bounded = np.isfinite(low) | np.isfinite(high)
-    return Chart(_signed(target) & ~bounded, low, high)
+    signed = _signed(target) & ~bounded
+    return Chart(signed if spread is None else signed & (spread > NEAR_ZERO), low, high)
 
 
 def _bound_theta(target: Target, low: Floats, high: Floats) -> None:
