@@ -44,6 +44,8 @@ class Pointwise:
         Log-likelihoods.
     ratios : ndarray, shape (chains, draws), or None
         Log of posterior over proposal, for draws of an approximation.
+    draws : Draws or None
+        What they are at.
     """
 
     unit: str
@@ -51,6 +53,7 @@ class Pointwise:
     of_row: NDArray[np.int64]
     values: Floats
     ratios: Floats | None = None
+    draws: Draws | None = None
 
 
 def pointwise(
@@ -74,11 +77,11 @@ def pointwise(
             raise MethodError(f"unit is {unit!r}; 'row', 'group' or {name!r} is expected.")
     sample, ratios = _draws(problem, result, unit == "row", draws, seed)
     if unit == "row":
-        return Pointwise(name, labels, of_row, log_likelihood(problem, sample), ratios)
+        return Pointwise(name, labels, of_row, log_likelihood(problem, sample), ratios, sample)
     values = unit_log_likelihood(problem, sample, nodes)
     if ratios is not None:  # of the parameters: log prior − log q, then the integrated likelihood
         ratios = ratios + values.sum(axis=2)
-    return Pointwise(name, labels, of_row, values, ratios)
+    return Pointwise(name, labels, of_row, values, ratios, sample)
 
 
 def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int | None) -> tuple[Draws, Floats | None]:
@@ -129,6 +132,7 @@ def loo(
     nodes: int = 15,
     draws: int = DRAWS,
     refit: bool | float = False,
+    moment_match: bool = False,
     seed: int | None = None,
 ) -> Any:
     """Leave-one-out cross-validation; see :meth:`bayesglmm.Fit.loo`."""
@@ -145,6 +149,10 @@ def loo(
         else:
             zero = np.zeros(found.ratios.size)
             elpd = arviz_stats.loo_approximate_posterior(tree, found.ratios.ravel(), zero, pointwise=True)
+    if moment_match:
+        from bayesglmm.diagnose.moment_match import matched
+
+        elpd = matched(problem, found, tree, elpd, nodes)
     if refit is False:
         return elpd
     limit = elpd.good_k if refit is True else float(refit)

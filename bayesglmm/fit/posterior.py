@@ -94,6 +94,7 @@ class Posterior(Found):
         nodes: int = 15,
         draws: int = 1000,
         refit: bool | float = False,
+        moment_match: bool = False,
         seed: int | None = None,
     ) -> Any:
         """Leave-one-out cross-validation by Pareto-smoothed importance sampling, of rows or of groups.
@@ -109,6 +110,8 @@ class Posterior(Found):
             Of an approximate fit (and the most of a sampled one for groups).
         refit : bool or float
             Fit again without every unit whose Pareto k-hat is above ArviZ's limit, or above this number.
+        moment_match : bool
+            For groups: first move the draws of the parameters where k-hat is high (Paananen et al. 2021).
         seed : int, optional
             Of the draws.
 
@@ -136,7 +139,8 @@ class Posterior(Found):
         from bayesglmm.diagnose.loo import loo
 
         problem, result = self.model.problem, self.result
-        return loo(problem, result, unit, nodes=nodes, draws=draws, refit=refit, seed=seed)
+        options: dict[str, Any] = {"nodes": nodes, "draws": draws, "refit": refit, "moment_match": moment_match, "seed": seed}
+        return loo(problem, result, unit, **options)
 
     def waic(self, unit: str = "row", **options: Any) -> dict[str, float]:
         """Widely applicable information criterion of rows or groups (Watanabe 2010); prefer :meth:`loo`.

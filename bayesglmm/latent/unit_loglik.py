@@ -76,13 +76,16 @@ def unit_log_likelihood(problem: Problem, draws: Draws, nodes: int = 15) -> Floa
     ndarray, shape (chains, draws, units)
         −inf where no conditional mode was found.
     """
-    target = make_target(problem)
-    objective = replace(target.objective, nodes=1)
     shape = draws.beta.shape[:2]
     points = Points(*(a.reshape(shape[0] * shape[1], -1) for a in (draws.beta, draws.theta, draws.psi)))
+    return units_at(make_target(problem), points, nodes).reshape(*shape, -1)
+
+
+def units_at(target: Target, points: Points, nodes: int) -> Floats:
+    """Integrated log-likelihood of every unit at natural parameters, shape (points, units)."""
+    objective = replace(target.objective, nodes=1)
     with one_thread():
-        out = _portions(objective, points, nodes if len(objective.structure.layouts) == 1 else 1)
-    return out.reshape(*shape, -1)
+        return _portions(objective, points, nodes if len(objective.structure.layouts) == 1 else 1)
 
 
 def _portions(objective: Objective, points: Points, nodes: int) -> Floats:

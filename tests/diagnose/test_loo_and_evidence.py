@@ -124,6 +124,23 @@ def test_sampled_and_weighted_draws_agree(fit: bg.Fit) -> None:
         assert mixed == pytest.approx(weighted, abs=1.2)  # its random effects are Gaussian but for skewness
 
 
+def test_matched_moments_come_nearer_to_exact_refits(fit: bg.Fit) -> None:
+    """The least expected group, of few draws: what smoothing alone gets wrong."""
+    few = fit.refine(draws=200, seed=8)
+    plain = few.loo("group")
+    moved = few.loo("group", moment_match=True)
+    brute = fit.loo("group", refit=-np.inf, seed=1).elpd_i.to_numpy()
+    poor = plain.pareto_k.to_numpy() > plain.good_k
+    assert poor.any()
+    assert np.array_equal(moved.elpd_i.to_numpy()[~poor], plain.elpd_i.to_numpy()[~poor])
+    assert moved.pareto_k.to_numpy()[poor].max() < plain.pareto_k.to_numpy()[poor].max()
+    assert np.abs(moved.elpd_i.to_numpy() - brute)[poor].max() < 0.25
+    with pytest.raises(bg.MethodError, match=r"take fit.refine\(\) first"):
+        fit.loo("group", moment_match=True)
+    with pytest.raises(bg.MethodError, match="moments are matched for groups"):
+        few.loo("row", moment_match=True)
+
+
 def test_groups_are_harder_to_predict_than_rows_of_known_groups(fit: bg.Fit) -> None:
     assert fit.loo("group", seed=1).elpd < fit.loo("row", seed=1).elpd
     assert fit.loo("g", seed=1).elpd == fit.loo("group", seed=1).elpd
