@@ -165,7 +165,7 @@ def test_aliased_columns_are_shown_as_not_estimable():
 
 def test_summary_says_what_matters(model):
     text = model.fit("mql").summary()
-    for words in (CBPP, "binomial (logit link)", "herd (15 levels)", "population-averaged", "period[T.4]"):
+    for words in (CBPP, "binomial (logit link)", "herd (15 levels)", "population average", "period[T.4]"):
         assert words in text
     assert max(map(len, text.splitlines())) <= 100
 

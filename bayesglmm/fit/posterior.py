@@ -138,9 +138,8 @@ class Posterior(Found):
         """
         from bayesglmm.diagnose.loo import loo
 
-        problem, result = self.model.problem, self.result
-        options: dict[str, Any] = {"nodes": nodes, "draws": draws, "refit": refit, "moment_match": moment_match, "seed": seed}
-        return loo(problem, result, unit, **options)
+        how: dict[str, Any] = {"nodes": nodes, "draws": draws, "refit": refit, "moment_match": moment_match}
+        return loo(self.model.problem, self.result, unit, **how, seed=seed)
 
     def waic(self, unit: str = "row", **options: Any) -> dict[str, float]:
         """Widely applicable information criterion of rows or groups (Watanabe 2010); prefer :meth:`loo`.
