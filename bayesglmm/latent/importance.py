@@ -192,7 +192,9 @@ def weigh(
 
         def log_target(x: Floats) -> Floats:
             found = solve_at(target, optimum, x, np.random.default_rng(0), work)
-            return found.log_prior + (found.averaged if found.quadrature is None else found.quadrature)
+            # A single candidate each is noise, and the proposal's scales would be fitted to it.
+            estimate = found.averaged if work.pairs else found.laplace
+            return found.log_prior + (estimate if found.quadrature is None else found.quadrature)
 
         proposal = make_proposal(optimum.point.x, optimum.curvature, log_target)
         x, log_q = proposal.draw(count, rng)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,3 +247,16 @@ def test_a_model_without_random_effects_is_weighted_too():
     assert weighted.weights.pareto_k < 0.5
     assert weighted.weights.ess > 0.5 * len(weighted.x)
     assert weighted.work.pairs == 0
+
+
+def test_the_proposal_is_not_fitted_to_the_noise_of_single_candidates() -> None:
+    """With an effect per row one candidate says little of the likelihood; the proposal does without it."""
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(30), 4)
+    eta = 1.2 + 0.5 * rng.normal(size=30)[g] + 0.5 * rng.normal(size=120)
+    data = pd.DataFrame({"y": rng.poisson(np.exp(eta)), "g": g, "row": np.arange(120)})
+    model = bg.Model("y ~ 1 + (1 | g) + (1 | row)", data, family="poisson")
+    result = model.fit("laplace").result
+    few, many = (weigh(model.problem, result, draws=400, proposals=400, pairs=k, seed=1) for k in (0, 16))
+    assert few.x.std(axis=0) == pytest.approx(many.x.std(axis=0), rel=0.15)
+    assert few.laplace_weights().pareto_k < 0.5
