@@ -273,7 +273,8 @@ class Model:
         method : {"laplace", "agq"}
             How the random effects are integrated out.
         **options
-            ``nodes=`` and ``prune=`` for ``"agq"``, ``kernel="auto" | "graph"``.
+            ``nodes=`` and ``prune=`` for ``"agq"``, ``order=2`` for Laplace's second-order correction,
+            ``kernel="auto" | "graph"``.
 
         Returns
         -------

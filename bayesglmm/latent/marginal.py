@@ -14,7 +14,7 @@ from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.identified import identification_notes
-from bayesglmm.latent.objective import Objective, make_objective
+from bayesglmm.latent.objective import Evaluation, Objective, make_objective
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.quadrature_nodes import in_words
 from bayesglmm.latent.restart import search
@@ -40,6 +40,7 @@ def marginal_loglik(
     nodes: int | tuple[int, int] = 1,
     kernel: str = "auto",
     prune: float = 0.0,
+    order: int = 1,
 ) -> float:
     """Log marginal likelihood at given parameters, with all constants.
 
@@ -55,6 +56,8 @@ def marginal_loglik(
         Closed forms where there are some, or the PyMC graph.
     prune : float
         Share of the quadrature's weight that may be dropped.
+    order : {1, 2}
+        2 adds Laplace's second-order correction (Shun & McCullagh 1995), which goes with one node.
 
     Returns
     -------
@@ -67,10 +70,22 @@ def marginal_loglik(
         For a quasi-family, or nodes that do not go with the model.
     """
     _require_likelihood(problem)
+    if order not in (1, 2) or (order == 2 and nodes != 1):
+        raise MethodError(f"order={order!r}, nodes={nodes}: order 2 is Laplace's second-order correction, of one node.")
     with one_thread():
         objective = make_objective(problem, nodes, kernel, prune)
         beta, theta, psi = (np.asarray(v, dtype=float) for v in (beta, theta, psi))
-        return objective.evaluate(beta, theta, psi, with_gradient=False).value
+        found = objective.evaluate(beta, theta, psi, with_gradient=False)
+        return found.value + (_second_order(objective, psi, found) if order == 2 else 0.0)
+
+
+def _second_order(objective: Objective, psi: Floats, found: Evaluation) -> float:
+    from bayesglmm.latent.second_order import second_order
+
+    correction = second_order(objective.kernel, psi, found.mode) if np.isfinite(found.value) else np.zeros(1)
+    if correction is None:
+        raise MethodError("order=2: the correction of crossed factors with so many rows takes too long.")
+    return float(correction.sum())
 
 
 def fit_marginal(
