@@ -91,6 +91,8 @@ def _marginal(problem: Problem, result: Result, **options: Any) -> Result:
 
 
 def _full(problem: Problem, result: Result, **options: Any) -> Result:
+    """NUTS on the full graph, begun at a draw of the Laplace approximation."""
     from bayesglmm.methods.mcmc import run
 
+    options.setdefault("init", "laplace")
     return run(problem, **options)
