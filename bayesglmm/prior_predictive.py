@@ -123,6 +123,8 @@ def prior_predictive(problem: Problem, draws: int = 500, seed: int | None = None
     """
     from bayesglmm.idata import prior_datatree
 
+    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
+        raise MethodError(f"draws is {draws!r}; a whole number, 1 or more, is expected.")
     rng = np.random.default_rng(seed)
     found = prior_draws(problem, draws, rng)
     return prior_datatree(problem, found, predictive_rows(problem, found, rng)[None])

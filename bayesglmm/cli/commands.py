@@ -152,8 +152,12 @@ def compare(
         model = load_model(file, priors=priors)
         title = str(model.about.get("title") or file.stem)
         out.print(f"[bold]{escape(title)}[/]\n{escape(model.formula)}", soft_wrap=True)
-        with show_progress(order) as progress:
-            comparison = run(model, order, reference, seed=seed, options=options, progress=progress)
+        try:
+            with show_progress(order) as progress:
+                comparison = run(model, order, reference, seed=seed, options=options, progress=progress)
+        except KeyboardInterrupt:
+            err.print("\n[yellow]Stopped. Nothing is kept of a comparison that is not finished; run it again.[/]")
+            raise typer.Exit(130) from None
     print_comparison(comparison)
     if folder is not None:
         with err.status("Writing the report …"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood
+from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
 from bayesglmm.posterior import parameter_draws
@@ -68,6 +69,8 @@ def pointwise(
     """
     if not is_posterior(problem, result):
         raise MethodError(f"a {result.method} fit is no posterior: fit by laplace, agq, inla or mcmc, with priors.")
+    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 10:
+        raise MethodError(f"draws is {draws!r}; a whole number, 10 or more, is expected.")
     labels: list[Any]
     if unit == "row":
         name, labels, of_row = "row", list(range(problem.design.nobs)), np.arange(problem.design.nobs)
@@ -140,6 +143,8 @@ def loo(
 
     import arviz_stats
 
+    if not isinstance(refit, bool | int | float | np.number):
+        raise MethodError(f"refit is {refit!r}; True, False or a limit of Pareto k-hat such as 0.7 is expected.")
     found = pointwise(problem, result, unit, nodes=nodes, draws=draws, seed=seed)
     tree = as_tree(problem, found)
     with warnings.catch_warnings():
@@ -165,9 +170,11 @@ def _with_exact(
 ) -> Any:
     """Put exact values where importance sampling failed."""
     elpd_i, k = elpd.elpd_i.copy(), elpd.pareto_k.copy()
-    for j in poor:
-        elpd_i[j] = exact(problem, result, found, int(j), **options)
-        k[j] = 0.0
+    with ticker(len(poor), "auto", "fits without a unit") as advance:
+        for j in poor:
+            elpd_i[j] = exact(problem, result, found, int(j), **options)
+            k[j] = 0.0
+            advance(1)
     full = np.array([_log_mean(found.values[..., j].ravel()) for j in range(len(found.labels))])
     values = elpd_i.to_numpy()
     n = len(values)

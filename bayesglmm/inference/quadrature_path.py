@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
+from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.objective import Objective, make_objective
 from bayesglmm.latent.outer import maximise
 from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settings, settle_nodes
@@ -54,16 +56,19 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
     if result.method not in ("laplace", "agq"):
         raise MethodError(f"a quadrature path needs a fit by 'laplace' or 'agq'; this one is by {result.method!r}.")
     rows: list[dict[str, Any]] = []
-    with one_thread():
+    with one_thread(), ExitStack() as stack:
         own = settings(result.options)
         base = make_objective(problem, **(own | {"nodes": 1}))
         chosen = _fitting(base) if nodes is None else sorted({_plain(k) for k in nodes}, key=_size)
+        if not chosen:
+            raise MethodError("nodes is empty; name at least one number of nodes, e.g. nodes=[1, 5, 15].")
         settled = {k: settle_nodes(base.structure, k, base.prune) for k in chosen}
         coordinates = Coordinates(
             len(result.beta), base.kernel.n_aux, problem.covariance, problem.priors is not None, problem.aux_units
         )
         links = tuple(a.link for a in problem.auxiliaries)
         start = starting_point(problem, base, coordinates)
+        advance = stack.enter_context(ticker(len(chosen), "auto", "quadrature path"))
         for k in chosen:
             objective = replace(base, nodes=settled[k])
             found = maximise(Target(objective, coordinates, problem.priors, links), start)
@@ -77,6 +82,7 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
             if found.converged and found.curvature.free.all():  # from an edge there is no way back inside
                 inverse = found.curvature.inverse_hessian(start.inverse_hessian)
                 start = Start(found.point.x, found.point.mode.u, inverse)
+            advance(1)
     return pd.DataFrame(rows, index=pd.Index(chosen, name="nodes", tupleize_cols=False))
 
 

@@ -51,6 +51,8 @@ def conduct(task: Task, places: Sequence[Place], executor: Any, workers: int | N
     workers : int or None
         How many processes of our own; one for each core when None, and none (this process does it) when 1.
     """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise MethodError(f"workers is {workers!r}; a whole number, 1 or more, or None (one per core) is expected.")
     if executor is None and (workers == 1 or len(places) == 1):
         for place in places:
             yield run_replicate(task, *place)
