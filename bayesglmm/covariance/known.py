@@ -46,7 +46,7 @@ class Known:
     Examples
     --------
     >>> import bayesglmm as bg, numpy as np, pandas as pd
-    >>> data = pd.DataFrame({"y": [1.0, 2.5, 2.0, 4.5, 4.0, 3.0], "g": list("aabbcc")})
+    >>> data = pd.DataFrame({"y": [1.0, 1.5, 4.0, 4.5, 9.0, 8.5], "g": list("aabbcc")})
     >>> K = np.array([[1.0, 0.5, 0.2], [0.5, 1.0, 0.1], [0.2, 0.1, 1.0]])
     >>> one = bg.Model("y ~ 1 + (1 | g)", data, covariance={"g": bg.Known(K, levels=list("abc"))})
     >>> same = bg.Known(precision=np.linalg.inv(K), levels=list("abc"))

@@ -226,7 +226,10 @@ def _variances(objective: Objective, glm: JointMode, psi: Floats) -> tuple[Float
         u = [joint.u[b.start : b.stop] for b in layouts]
         steps = zip(layouts, covariance, slices, u, rho, least)
         after = [fixed_point(b, cov, theta[s], own, r, floor) for b, cov, s, own, r, floor in steps]
-        moved = [_ratio(cov, theta[s], t) for cov, s, t in zip(covariance, slices, after)]
+        try:
+            moved = [_ratio(cov, theta[s], t) for cov, s, t in zip(covariance, slices, after)]
+        except np.linalg.LinAlgError:  # one correlation for all pairs cannot be as negative as theirs on average
+            break
         if max(moved, default=0.0) < NEAR:
             break
         stay = [  # the effects Λu stay where they are

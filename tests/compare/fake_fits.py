@@ -63,6 +63,7 @@ def normal_result(method: str, beta: Any, se: Any, sd: float, sd_se: float, **kw
         effects_sd=(np.full((LEVELS, 1), 0.2),),
         loglik=-50.0,
         df_model=3,
+        options=kwargs.pop("options", {"scale": 1.0, "reml": False}),
         **kwargs,
     )
 
@@ -89,14 +90,6 @@ def sampled_result(draws: int = 1000, seed: int = 0, **status: Any) -> Result:
     )
 
 
-class FakeFit(Fit):
-    """A Fit whose replicated responses need no engine."""
-
-    def posterior_predictive(self, draws: int = 200, seed: int | None = None) -> np.ndarray:
-        mean = self.model.problem.response.y.mean()
-        return np.random.default_rng(seed).poisson(mean, (draws, ROWS)).astype(float)
-
-
 @dataclass
 class FakeModel:
     """Stands where a Model does; each method gives the result written for it, or raises it."""
@@ -112,7 +105,7 @@ class FakeModel:
         result = self.results.get(method, MethodError(f"{method!r} does not apply here."))
         if isinstance(result, BaseException):
             raise result
-        return FakeFit(self, result)  # type: ignore[arg-type]
+        return Fit(self, result)  # type: ignore[arg-type]
 
     @property
     def family(self) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_fits import FakeFit, normal_result, sampled_result, usual_model
+from fake_fits import normal_result, sampled_result, usual_model
 
 import bayesglmm as bg
 from bayesglmm import plots, plots_predictive
@@ -15,12 +15,12 @@ from bayesglmm.fit import Fit
 
 @pytest.fixture
 def sampled() -> Fit:
-    return FakeFit(usual_model(), sampled_result())
+    return Fit(usual_model(), sampled_result())
 
 
 @pytest.fixture
 def estimated() -> Fit:
-    return FakeFit(usual_model(), normal_result("pql", [0.5, 0.3], [0.2, 0.1], 0.4, 0.1))
+    return Fit(usual_model(), normal_result("pql", [0.5, 0.3], [0.2, 0.1], 0.4, 0.1))
 
 
 @pytest.fixture(autouse=True)

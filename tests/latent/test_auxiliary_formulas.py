@@ -109,7 +109,7 @@ def test_names_parameters_and_residuals(heteroscedastic):
     fit = model.fit()
     assert list(fit.auxiliary.index) == ["sigma[Intercept]", "sigma[x]"]
     assert {"sigma[Intercept]", "sigma[x]"} < set(model.priors.index)
-    assert model.methods == ("laplace", "agq", "map", "mcmc")
+    assert model.methods == ("laplace", "agq", "inla", "map", "mcmc")
     assert model.loglik(fit.params) == pytest.approx(fit.loglik, rel=1e-12)
     assert fit.dispersion is None
     assert "sigma[x]" in fit.summary().split("Auxiliaries")[1]
