@@ -164,6 +164,8 @@ def new_spec(terms: Sequence[ModelTerm], learned: dict[str, dict[str, Any]]) -> 
 
 
 def _formulaic_term(term: ModelTerm) -> Term:
+    if term.factors and "1" in map(factor_name, term.factors):  # formulaic would take it for the intercept
+        raise DataError("A column named '1' cannot be told from the intercept in a formula. Rename the column.")
     if not term.factors:
         return Term([FormulaicFactor("1", eval_method="literal")])
     return Term([FormulaicFactor(factor_name(factor), eval_method="python") for factor in term.factors])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bayesglmm import names, quantiles
 from bayesglmm.errors import ConvergenceWarning, MethodError
 from bayesglmm.inference.profile import Profile, profile_end
+from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.charts import Chart, covariance_chart
 from bayesglmm.latent.held import HeldMaximum, signed_root
 from bayesglmm.latent.quadrature_nodes import settings
@@ -101,8 +102,11 @@ def profile_table(
         raise MethodError(f"no parameter is named {unknown[0]!r}; there are {', '.join(places)}.")
     estimates = marginals(problem, result)
     cut = float(np.sqrt(quantiles.chi2.ppf(level, 1)))
-    with one_thread():
-        ends = [_interval(problem, result, places[name], cut) for name in chosen]
+    ends = []
+    with one_thread(), ticker(len(chosen), "auto", "profiles") as advance:
+        for name in chosen:
+            ends.append(_interval(problem, result, places[name], cut))
+            advance(1)
     rows = {"estimate": [estimates[name].estimate for name in chosen]}
     rows |= {"ci_low": [low for low, _ in ends], "ci_high": [high for _, high in ends]}
     return pd.DataFrame(rows, index=pd.Index(chosen, name="parameter"))
