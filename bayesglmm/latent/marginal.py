@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import MethodError, SeparationWarning
+from bayesglmm.errors import DataError, MethodError, SeparationWarning
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
@@ -27,6 +27,8 @@ from bayesglmm.result import Result, Status
 if TYPE_CHECKING:
     from bayesglmm.problem import Problem
 
+#: Size of the smallest response in whose units sds are searched for; of the largest it is one over it.
+LEAST = 1e-15
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -139,6 +141,7 @@ def fit_marginal(
         Some estimates are infinite; the columns and rows are named.
     """
     _require_likelihood(problem)
+    _check_units(problem)
     begin = time.perf_counter()
     with one_thread():
         target = make_target(problem, nodes, kernel, prune)
@@ -281,3 +284,17 @@ def _separation(problem: Problem, beta: Floats, converged: bool) -> str:
 
     found = find_separation(problem_rows(problem), problem.family, problem.link, beta, converged=converged)
     return "" if found is None else found.describe(problem.design.index)
+
+
+def _check_units(problem: Problem) -> None:
+    """Refuse an identity-link response so large or small that standard deviations in its units cannot be searched for.
+
+    Below some 1e-20 the search would take a variance for zero, and say that it has converged.
+    """
+    family, size = problem.family, float(np.abs(problem.response.y).max(initial=0.0))
+    if problem.link.name != "identity" or family.support.integer or size == 0.0 or LEAST < size < 1.0 / LEAST:
+        return
+    raise DataError(
+        f"The response {problem.response.name} has values of size {size:.1e}; between {LEAST:.0e} and {1 / LEAST:.0e} is "
+        "expected. Give it in other units (multiply it by a constant)."
+    )
