@@ -295,6 +295,6 @@ def _check_units(problem: Problem) -> None:
     if problem.link.name != "identity" or family.support.integer or size == 0.0 or LEAST < size < 1.0 / LEAST:
         return
     raise DataError(
-        f"The response {problem.response.name} has values of size {size:.1e}; between {LEAST:.0e} and {1 / LEAST:.0e} is "
+        f"The response {problem.response.name} has values of size {size:.1e}; {LEAST:.0e} to {1 / LEAST:.0e} is "
         "expected. Give it in other units (multiply it by a constant)."
     )

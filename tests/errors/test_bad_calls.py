@@ -591,6 +591,12 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         bg.FamilyError,
         "the parameters of 3 cannot be read; give a function of (mu, ...).",
     ),
+    (lambda: lap().loo("row", draws=0), bg.MethodError, "draws is 0; a whole number, 10 or more"),
+    (lambda: lap().loo("g", refit="yes"), bg.MethodError, "refit is 'yes'; True, False or a limit"),
+    (lambda: lap().quadrature_path([]), bg.MethodError, "nodes is empty"),
+    (lambda: MODEL.prior_predictive(draws=0), bg.MethodError, "draws is 0; a whole number, 1 or more"),
+    (lambda: bg.Study(MODEL, TRUTH, ["laplace"], 2).run(workers=0), bg.MethodError, "workers is 0"),
+    (lambda: bg.Study(MODEL, TRUTH, ["laplace"], 2).run(workers="a"), bg.MethodError, "workers is 'a'"),
 ]
 
 
