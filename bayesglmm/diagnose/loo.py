@@ -145,6 +145,8 @@ def loo(
 
     if not isinstance(refit, bool | int | float | np.number):
         raise MethodError(f"refit is {refit!r}; True, False or a limit of Pareto k-hat such as 0.7 is expected.")
+    if isinstance(nodes, bool) or not isinstance(nodes, int | np.integer) or nodes < 1:
+        raise MethodError(f"nodes is {nodes!r}; a whole number, 1 or more, is expected.")
     found = pointwise(problem, result, unit, nodes=nodes, draws=draws, seed=seed)
     tree = as_tree(problem, found)
     with warnings.catch_warnings():

@@ -90,6 +90,8 @@ class Study:
     ranks: int = 0
 
     def __post_init__(self) -> None:
+        if not self.arms:
+            raise MethodError("model is an empty mapping; a Model, a function that makes one, or arms by name, please.")
         if isinstance(self.methods, str) or not self.methods:
             raise MethodError(
                 f"methods is {self.methods!r}; a list of method names is expected, e.g. ['pql', 'laplace']."
@@ -202,6 +204,8 @@ def _truth_of(truth: Any, arm: str) -> Any:
 
 def _source(one: Any, truth: Any) -> Source:
     values = getattr(truth, "params", truth)
+    if values is not None and values != "prior" and not isinstance(values, Mapping):
+        raise MethodError(f"truth is {values!r}; parameters by name, a fit, or 'prior' is expected.")
     if isinstance(one, Model):
         if values is None:
             raise MethodError("a study needs the truth to simulate from: parameters by name, or a fit.")

@@ -154,6 +154,10 @@ def test_a_method_that_cannot_is_refused_before_anything_runs() -> None:
         study(replicates=0)
     with pytest.raises(bg.MethodError, match="takes a Model, or a function"):
         bg.Study([1], TRUTH)
+    with pytest.raises(bg.MethodError, match="model is an empty mapping"):
+        bg.Study({})
+    with pytest.raises(bg.MethodError, match="truth is 'posterior'"):
+        bg.Study(model(), "posterior")
     with pytest.raises(bg.MethodError, match="quasi-family"):
         bg.Study(bg.Model("y ~ x", model().data, family="quasipoisson"), {"Intercept": 0, "x": 0}, ["irls"])
     with pytest.raises(bg.MethodError, match="Executor is expected"):
