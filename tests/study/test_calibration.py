@@ -82,10 +82,11 @@ def test_a_wrong_posterior_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.slow
 def test_mcmc_is_calibrated() -> None:
-    options = {"mcmc": {"draws": 250, "tune": 300, "chains": 2, "progress": None}}
-    found = bg.sbc(model(), "mcmc", 60, draws=49, seed=7, options=options, workers=1, progress=False)
+    """NUTS with the random effects integrated out: nothing is compiled anew for every data set."""
+    options = {"mcmc": {"marginalize": True, "draws": 500, "tune": 300, "chains": 4}}
+    found = bg.sbc(model(), "mcmc", 40, draws=49, seed=7, options=options, workers=1, progress=False)
     ranked = found.ranks.groupby("parameter").size()
-    assert (ranked >= 30).all(), str(found)
+    assert (ranked >= 36).all(), str(found)
     assert (found.table["adjusted"] > 0.01).all(), str(found)
 
 
