@@ -15,6 +15,7 @@ from bayesglmm.design import rebind
 from bayesglmm.design.types import Design, RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
+from bayesglmm.latent.ordering import need_memory
 from bayesglmm.parameters import auxiliary_values, psi_of_draws, response_mean, theta_slices
 from bayesglmm.posterior import parameter_draws
 from bayesglmm.prior_predictive import new_effects
@@ -281,6 +282,7 @@ def draw_responses(
     """
     if problem.family.quasi:
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
+    need_memory(float(draws) * design.nobs, f"{draws} draws of {design.nobs} responses")
     rng = np.random.default_rng(seed)
     sample = parameter_draws(problem, result, draws, rng)
     return responses_at(problem, sample, design, rng, level=level, trials=trials, theta=result.theta)

@@ -133,3 +133,26 @@ def sparse_log_det(Q: Any) -> float:
     values = np.zeros(plan.length)
     values[plan.locate(i[lower], j[lower])] = entries.data[lower]
     return plan.factorize(values).logdet
+
+
+def need_memory(numbers: float, what: str) -> None:
+    """Refuse arrays of draws that would not fit, before they are made.
+
+    Parameters
+    ----------
+    numbers : float
+        Numbers to be held; twice as much is taken while they are made.
+    what : str
+        What they are, for the error.
+
+    Raises
+    ------
+    MethodError
+        With the estimate, and what would help.
+    """
+    needed = 16.0 * numbers
+    if needed > MEMORY_LIMIT:
+        raise MethodError(
+            f"{what} would take about {needed / 2**30:.0f} GB of memory (the limit is {MEMORY_LIMIT / 2**30:.0f} GB): "
+            "take fewer draws, or fewer rows."
+        )

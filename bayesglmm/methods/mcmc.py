@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
+from bayesglmm.latent.ordering import need_memory
 from bayesglmm.methods.mcmc_setup import Setup, set_up
 from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta
 from bayesglmm.problem import Problem
@@ -114,6 +115,9 @@ def run(
             raise MethodError(f"{name}={value!r}; a whole number of at least 1 is expected.")
     if target_accept is not None and not 0.0 < target_accept < 1.0:
         raise MethodError(f"target_accept={target_accept!r}; a number between 0 and 1 is expected.")
+    held = len(problem.design.columns) + sum(b.z.shape[1] * len(b.levels) for b in problem.design.blocks)
+    what = f"{chains} chains of {draws} draws of {held} parameters and random effects"
+    need_memory(float(draws) * chains * held, what)
     given = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "target_accept": target_accept}
     if marginalize and pymc_model is not None:
         raise MethodError("marginalize= and pymc_model= do not go together: give model.to_pymc(marginalize=True).")
