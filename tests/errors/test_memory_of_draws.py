@@ -18,7 +18,5 @@ def test_responses_that_would_not_fit() -> None:
 
 def test_chains_that_would_not_fit() -> None:
     model = bg.Model("y ~ 1 + (1 | g)", DATA, family="poisson")
-    with pytest.raises(
-        bg.MethodError, match=r"4 chains of 1000000000 draws of 4 .* about 238 GB"
-    ):
+    with pytest.raises(bg.MethodError, match=r"4 chains of 1000000000 draws of 4 .* about 238 GB"):
         model.fit("mcmc", draws=10**9, chains=4)
