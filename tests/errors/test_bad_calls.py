@@ -407,6 +407,11 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: bg.Study(MODEL, "posterior", ["laplace"], 5),
         bg.MethodError,
+        "truth is 'posterior'; parameters by name, a fit, or 'prior' is expected.",
+    ),
+    (
+        lambda: bg.Study(MODEL, {**TRUTH, "p": 1.0}, ["laplace"], 5),
+        bg.MethodError,
         "unknown parameter 'p'. This model has: Intercept, x, g.sd.",
     ),
     (
