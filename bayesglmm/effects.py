@@ -22,9 +22,10 @@ from bayesglmm.design.build import used_columns
 from bayesglmm.design.columns import Factor, Table, read_column
 from bayesglmm.design.types import Design
 from bayesglmm.errors import DataError, DataWarning, MethodError
-from bayesglmm.predict import LEVELS, at_levels, eta_draws, expected_response
+from bayesglmm.predict import expected_response
 from bayesglmm.problem import Problem
 from bayesglmm.quantiles import norm
+from bayesglmm.responses import LEVELS, at_levels, eta_draws
 from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]

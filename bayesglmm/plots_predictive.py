@@ -11,7 +11,7 @@ from bayesglmm.diagnose.predictive import Chosen, check_statistics, loo_tree
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import predictive_datatree
 from bayesglmm.plots import INK, look, taken
-from bayesglmm.predict import posterior_predictive
+from bayesglmm.responses import posterior_predictive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -33,6 +33,7 @@ ORDER = [
     ["tables", "idata", "posterior", "simulate"],
     ["marginals", "prior_predictive"],
     ["inference"],
+    ["responses"],
     ["predict"],
     ["diagnose"],
     ["plots"],

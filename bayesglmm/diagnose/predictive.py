@@ -21,8 +21,8 @@ from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood, predictive_datatree
 from bayesglmm.parameters import response_mean
 from bayesglmm.posterior import parameter_draws
-from bayesglmm.predict import LEVELS, posterior_predictive, predictors_at, responses_at, rows_at
 from bayesglmm.problem import Problem
+from bayesglmm.responses import LEVELS, posterior_predictive, predictors_at, responses_at, rows_at
 from bayesglmm.result import Result
 from bayesglmm.simulate import check_simulable
 from bayesglmm.tables import is_posterior

@@ -172,7 +172,7 @@ class Checking(Found):
         >>> bool(new[:, 0].var() > same[:, 0].var())
         True
         """
-        from bayesglmm.predict import posterior_predictive
+        from bayesglmm.responses import posterior_predictive
 
         return posterior_predictive(self.model.problem, self.result, draws, seed, level)
 

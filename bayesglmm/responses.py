@@ -1,0 +1,143 @@
+"""New responses at the draws of a posterior: for the same groups, for new ones, or with random effects at zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesglmm.design.types import Design, RandomBlock
+from bayesglmm.errors import MethodError
+from bayesglmm.latent.ordering import need_memory
+from bayesglmm.parameters import psi_of_draws, theta_slices
+from bayesglmm.posterior import parameter_draws
+from bayesglmm.prior_predictive import new_effects
+from bayesglmm.problem import Problem
+from bayesglmm.result import Draws, Result
+
+Floats = NDArray[np.float64]
+
+#: Which random effects a prediction is made with.
+LEVELS = ("conditional", "population", "marginal")
+
+
+def at_levels(effects: Floats, block: RandomBlock) -> Floats:
+    """Random effects of each row's level, shape (..., n, q); zero at a level that was not seen."""
+    return np.where((block.codes >= 0)[:, None], effects[..., np.maximum(block.codes, 0), :], 0.0)
+
+
+def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: np.random.Generator) -> Floats:
+    """Linear predictors, shape (draws, n); an unseen level gets an effect of its own from the model."""
+    count = draws.beta.shape[0] * draws.beta.shape[1]
+    eta = draws.beta.reshape(count, -1) @ design.X.T + design.offset
+    if level != "conditional":
+        return eta
+    theta = draws.theta.reshape(count, -1)
+    for k, (block, where) in enumerate(zip(design.blocks, theta_slices(problem))):
+        effects = draws.effects[k].reshape(count, *draws.effects[k].shape[2:])
+        eta = eta + np.sum(block.z * at_levels(effects, block), axis=2)
+        new = np.flatnonzero(block.codes < 0)
+        if len(new):
+            spread = np.stack([problem.covariance[k].factor(t[where]) for t in theta])
+            fresh = np.einsum("drc,dnc->dnr", spread, rng.standard_normal((count, len(new), len(block.columns))))
+            eta[:, new] += np.sum(block.z[new] * fresh, axis=2)
+    return eta
+
+
+def draw_responses(
+    problem: Problem,
+    result: Result,
+    design: Design,
+    draws: int,
+    seed: int | None,
+    *,
+    level: str = "conditional",
+    trials: Any = None,
+) -> Floats:
+    """Draw new responses at the rows of `design`, shape (draws, n).
+
+    Parameters
+    ----------
+    level : str
+        ``"conditional"`` keeps each row's own random effects, ``"marginal"`` draws new ones (one for each level, shared
+        by its rows), ``"population"`` sets them to zero.
+    trials : array_like, optional
+        Binomial denominators of new rows; those of the training rows, or one, when left out.
+    """
+    if problem.family.quasi:
+        raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
+    need_memory(float(draws) * design.nobs, f"{draws} draws of {design.nobs} responses")
+    rng = np.random.default_rng(seed)
+    sample = parameter_draws(problem, result, draws, rng)
+    return responses_at(problem, sample, design, rng, level=level, trials=trials, theta=result.theta)
+
+
+def responses_at(
+    problem: Problem,
+    sample: Draws,
+    design: Design,
+    rng: np.random.Generator,
+    *,
+    level: str = "conditional",
+    trials: Any = None,
+    theta: Floats | None = None,
+) -> Floats:
+    """One new response per row at every draw of one chain, shape (draws, n).
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    sample : Draws
+        One chain of parameters and random effects.
+    design : Design
+        The rows.
+    rng : numpy.random.Generator
+        Source of randomness.
+    level, trials
+        As for :func:`draw_responses`.
+    theta : ndarray, optional
+        Covariance parameters of errors that go together.
+    """
+    return rows_at(problem, sample, design, predictors_at(problem, sample, design, rng, level), rng, trials, theta)
+
+
+def predictors_at(problem: Problem, sample: Draws, design: Design, rng: np.random.Generator, level: str) -> Floats:
+    """Linear predictors that responses are drawn at, shape (draws, n); see :func:`responses_at`."""
+    if level == "marginal" and design.blocks:
+        # Rows of one level share its new effect: groups are replaced, not dissolved.
+        sample = replace(sample, effects=new_effects(problem, sample.theta[0], rng))
+    return eta_draws(problem, sample, design, "conditional" if level == "marginal" else level, rng)
+
+
+def rows_at(
+    problem: Problem,
+    sample: Draws,
+    design: Design,
+    eta: Floats,
+    rng: np.random.Generator,
+    trials: Any = None,
+    theta: Floats | None = None,
+) -> Floats:
+    """One new response per linear predictor, shape (draws, n); see :func:`responses_at`."""
+    from bayesglmm.simulate import draw_errors, draw_rows
+
+    psi = sample.psi[0]
+    if trials is None and problem.response.trials is not None:
+        trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
+    if problem.errors is not None and design.X is problem.design.X:
+        assert theta is not None
+        return eta + draw_errors(problem, theta, psi, rng)
+    weights = problem.design.weights if len(eta[0]) == problem.design.nobs else None
+    return draw_rows(problem.family, problem.link, eta, psi_of_draws(problem, psi, design), trials, weights, rng)
+
+
+def posterior_predictive(
+    problem: Problem, result: Result, draws: int = 200, seed: int | None = None, level: str = "conditional"
+) -> Floats:
+    """Draw replicated responses, shape (draws, n): for the same groups, or (``"marginal"``) for new ones."""
+    if level not in LEVELS:
+        raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+    return draw_responses(problem, result, problem.design, draws, seed, level=level)
