@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.adjust import holm
 from bayesglmm.inference.ticker import Progress
-from bayesglmm.study.core import Study, StudyResult
+from bayesglmm.study.core import Study
+from bayesglmm.study.result import StudyResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

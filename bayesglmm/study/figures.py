@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayesglmm.study.calibration import Calibration
-    from bayesglmm.study.core import StudyResult
+    from bayesglmm.study.result import StudyResult
 
 COLUMNS = 2
 

@@ -11,7 +11,7 @@ from bayesglmm.report.write import template
 from bayesglmm.study.figures import KINDS, colours
 
 if TYPE_CHECKING:
-    from bayesglmm.study.core import StudyResult
+    from bayesglmm.study.result import StudyResult
 
 #: What each picture says.
 SAID = {
