@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesglmm.fit.checking import Checking
+    from bayesglmm.fit.found import Found
     from bayesglmm.problem import Problem
 
 INK, GREY, PALE = "#22262b", "#6b7480", "#e6e9ed"
@@ -89,7 +89,7 @@ def taken(collection: Any) -> Figure:
     return figure
 
 
-def parameter_tree(fit: Checking) -> Any:
+def parameter_tree(fit: Found) -> Any:
     """DataTree whose posterior holds one variable per parameter, under the names the tables use.
 
     Raises
@@ -109,7 +109,7 @@ def parameter_tree(fit: Checking) -> Any:
     return from_dict({"posterior": {names.safe(k): m.draws for k, m in found.items() if m.draws is not None}})
 
 
-def _source(fit: Checking, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
+def _source(fit: Found, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     """What to plot from: one variable per parameter, or variables of ``fit.idata``."""
     tree = parameter_tree(fit)
     if var_names is None:
@@ -119,7 +119,7 @@ def _source(fit: Checking, var_names: Sequence[str] | None) -> tuple[Any, dict[s
     return tree if all(v in known for v in chosen) else fit.idata, {"var_names": chosen}
 
 
-def _panels(plot: Callable[..., Any], fit: Checking, var_names: Sequence[str] | None, **options: Any) -> Figure:
+def _panels(plot: Callable[..., Any], fit: Found, var_names: Sequence[str] | None, **options: Any) -> Figure:
     """An ArviZ plot with one panel per variable, three in a row."""
     tree, chosen = _source(fit, var_names)
     count = len(chosen.get("var_names", tree["posterior"].data_vars))
@@ -130,7 +130,7 @@ def _panels(plot: Callable[..., Any], fit: Checking, var_names: Sequence[str] | 
         return taken(plot(tree, **chosen, **options))
 
 
-def plot_forest(fit: Checking) -> Figure:
+def plot_forest(fit: Found) -> Figure:
     """Draw every parameter's estimate with its 95 % interval, from the fit's own tables.
 
     Parameters
@@ -164,7 +164,7 @@ def bare_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _intervals(fit: Checking) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+def _intervals(fit: Found) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     fixed = fit.fixed
     labels = [str(v) for v in fixed.index]
     columns = [fixed[c].to_numpy(dtype=float) for c in ("estimate", "ci_low", "ci_high")]
@@ -175,7 +175,7 @@ def _intervals(fit: Checking) -> tuple[list[str], np.ndarray, np.ndarray, np.nda
     return labels, estimates, lows, highs
 
 
-def plot_dist(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
+def plot_dist(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     """Draw marginal posterior densities (ArviZ ``plot_dist``).
 
     Parameters
@@ -194,7 +194,7 @@ def plot_dist(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_dist, fit, var_names, ci_prob=0.95)
 
 
-def plot_trace(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
+def plot_trace(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     """Draw the chains' traces (ArviZ ``plot_trace``).
 
     Parameters
@@ -213,7 +213,7 @@ def plot_trace(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_trace, fit, var_names, visuals={"trace": {"width": 0.4, "alpha": 0.8}})
 
 
-def plot_rank(fit: Checking, var_names: Sequence[str] | None = None) -> Figure:
+def plot_rank(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     """Draw each chain's rank distribution (ArviZ ``plot_rank``): chains that agree stay inside the band.
 
     Parameters

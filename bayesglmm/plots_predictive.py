@@ -16,7 +16,7 @@ from bayesglmm.responses import posterior_predictive
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayesglmm.fit.checking import Checking
+    from bayesglmm.fit.found import Found
 
 #: Largest count that a rootogram shows well.
 ROOTOGRAM_LIMIT = 50
@@ -26,7 +26,7 @@ KINDS = {"calibration": "plot_ppc_pava", "rootogram": "plot_ppc_rootogram", "dis
 TSTAT = "tstat"
 
 
-def ppc_kind(fit: Checking) -> str:
+def ppc_kind(fit: Found) -> str:
     """Which check suits the response: ``"calibration"`` (binary), ``"rootogram"`` (counts) or ``"distribution"``."""
     y = fit.model.problem.response.y
     if not fit.model.family.support.integer or y.max() > ROOTOGRAM_LIMIT:
@@ -35,7 +35,7 @@ def ppc_kind(fit: Checking) -> str:
 
 
 def plot_ppc(
-    fit: Checking,
+    fit: Found,
     draws: int = 200,
     seed: int | None = None,
     *,
@@ -90,7 +90,7 @@ def plot_ppc(
         return taken(getattr(az, KINDS[chosen])(tree, figure_kwargs={"figsize": (6.0, 3.4)}))
 
 
-def _statistics(fit: Checking, draws: int, seed: int | None, level: str, statistics: Chosen) -> Figure:
+def _statistics(fit: Found, draws: int, seed: int | None, level: str, statistics: Chosen) -> Figure:
     """One panel per statistic: its distribution over replications, and the observed one as a line."""
     import arviz as az
     import xarray as xr
@@ -114,7 +114,7 @@ def _statistics(fit: Checking, draws: int, seed: int | None, level: str, statist
         return taken(collection)
 
 
-def plot_loo_pit(fit: Checking, draws: int = 1000, seed: int | None = None, *, coverage: bool = False) -> Figure:
+def plot_loo_pit(fit: Found, draws: int = 1000, seed: int | None = None, *, coverage: bool = False) -> Figure:
     """Draw the distribution of the rows' leave-one-out places minus the uniform one (ArviZ ``plot_loo_pit``).
 
     Parameters
@@ -139,7 +139,7 @@ def plot_loo_pit(fit: Checking, draws: int = 1000, seed: int | None = None, *, c
         return taken(az.plot_loo_pit(tree, coverage=coverage, figure_kwargs={"figsize": (6.0, 3.4)}))
 
 
-def predictive_tree(fit: Checking, draws: int = 200, seed: int | None = None, level: str = "conditional") -> Any:
+def predictive_tree(fit: Found, draws: int = 200, seed: int | None = None, level: str = "conditional") -> Any:
     """DataTree with ``observed_data`` and ``posterior_predictive`` for ArviZ's checks."""
     replicated = posterior_predictive(fit.model.problem, fit.result, draws, seed, level)
     return predictive_datatree(fit.model.problem, replicated[None])

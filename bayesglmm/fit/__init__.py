@@ -1,7 +1,8 @@
 """What a fit is to its user: labels on a result, and one call for each thing one does with it.
 
 The calls stand in files by what they are for: ``found`` (what was found), ``questions`` (inference on the parameters),
-``checking`` (predictions, residuals, pictures) and ``posterior`` (how good an approximate posterior is).
+``variances`` (on the variance components), ``predicting`` (what it says of rows), ``checking`` (residuals, checks,
+pictures) and ``posterior`` (how good an approximate posterior is).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from bayesglmm.fit.checking import Checking
 from bayesglmm.fit.posterior import Posterior
+from bayesglmm.fit.predicting import Predicting
 from bayesglmm.fit.questions import Questions
+from bayesglmm.fit.variances import Variances
 from bayesglmm.summary import summary_html, summary_text
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result
 
 
-class Fit(Questions, Checking, Posterior):
+class Fit(Questions, Variances, Predicting, Checking, Posterior):
     """A fitted model, the same kind of object whatever the method.
 
     Parameters
