@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.mixed_equations import equations_at, prediction_errors_at
 from bayesglmm.latent.refit import solution_at, solution_of
 from bayesglmm.parameters import pack

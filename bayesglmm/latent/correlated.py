@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from bayesglmm.covariance import BlockCovariance, RowErrors
 from bayesglmm.errors import DataError, MethodError
-from bayesglmm.latent.linear import LinearModel, right_solve
+from bayesglmm.latent.linear import LinearModel
+from bayesglmm.latent.linear_solution import right_solve
 from bayesglmm.latent.structure import Structure
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.linear import Solution
+    from bayesglmm.latent.linear_solution import Solution
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.covariance import BlockCovariance
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.plan import weighted_blocks
 from bayesglmm.latent.refit import solution_of
 from bayesglmm.latent.small_sample import FTest

@@ -1,4 +1,4 @@
-"""The weighted linear mixed model: penalised least squares, the profiled ML and REML criteria and their exact gradient.
+"""The weighted linear mixed model: penalised least squares, and the profiled ML and REML criteria.
 
     z = Xβ + ZΛu + e,   u ~ N(0, σ²P⁻¹),   e_i ~ N(0, σ²/w_i),   V = σ²V₀,   V₀ = W⁻¹ + AP⁻¹A',   A = ZΛ(θ),
 
@@ -11,12 +11,6 @@ so θ here is *relative* to σ. With H = A'WA + P everything comes from H's fact
 with r² the penalised residual sum of squares at the solution (û, β̂). The fixed effects are orthonormalised in the
 weights first (X = QT, Q'WQ = I) and z replaced by its weighted least-squares residual, so that neither the scaling
 of the columns nor a large mean costs digits.
-
-Gradient in Λ (for one grouping factor, entry (d, c); l(i) is the level of row i, G_i = H⁻¹a_i):
-
-    ∂ log|H|         =  2 Σ_i w_i z_id G_ic
-    ∂ log|X'V₀⁻¹X|   = −2 Σ_i w_i z_id Σ_j R_ij B_l(i)c,j     R = (Q − AB)L⁻ᵀ,  B = H⁻¹A'WQ L⁻ᵀ,  LL' = Q'V₀⁻¹Q
-    ∂ r²             = −2 Σ_i w_i z_id e_i u_l(i)c            e = z − Xβ̂ − Aû (envelope theorem)
 """
 
 from __future__ import annotations
@@ -30,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.covariance import BlockCovariance
-from bayesglmm.latent.factor import Factor
+from bayesglmm.latent.linear_solution import Solution, cho_solve
 from bayesglmm.latent.structure import Loadings, Structure
 
 if TYPE_CHECKING:
@@ -174,7 +168,7 @@ class LinearModel:
         R = basis.Q - loadings.expand(B)
         S = R.T @ (w[:, None] * R) + B.T @ self.structure.penalty(B)
         root = np.linalg.cholesky(S)
-        delta = _cho_solve(root, R.T @ (w * basis.residual))
+        delta = cho_solve(root, R.T @ (w * basis.residual))
         u = u0 - B @ delta
         e = basis.residual - basis.Q @ delta - loadings.expand(u)
         r2 = float(e @ (w * e) + u @ self.structure.penalty(u))
@@ -185,129 +179,3 @@ class LinearModel:
         criterion = logdet + self.nu * np.log(2 * np.pi * sigma2) + r2 / sigma2 + (logdet_x if self.reml else 0.0)
         beta = np.linalg.solve(basis.T, basis.start + delta)
         return Solution(self, theta, lambdas, loadings, factor, beta, u, e, R, B, root, r2, sigma2, float(criterion))
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The penalised least-squares solution at one θ.
-
-    Parameters
-    ----------
-    model : LinearModel
-        What was solved.
-    theta : ndarray, shape (k,)
-        Covariance parameters relative to σ.
-    lambdas : tuple of ndarray
-        Λ(θ), one per grouping factor.
-    loadings, factor : Loadings, Factor
-        A, and the factor of H.
-    beta : ndarray, shape (p,)
-        Generalised least-squares coefficients.
-    u : ndarray, shape (m,)
-        Conditional modes on the standardised scale.
-    residual : ndarray, shape (n,)
-        e = z − Xβ̂ − Aû.
-    R, B : ndarray, shape (n, p) and (m, p)
-        Q − AB and B = H⁻¹A'WQ.
-    root : ndarray, shape (p, p)
-        Lower Cholesky factor of Q'V₀⁻¹Q.
-    r2 : float
-        Penalised residual sum of squares.
-    scale : float
-        σ², profiled or as given.
-    criterion : float
-        −2 × the log-likelihood (or restricted log-likelihood), every constant kept.
-    """
-
-    model: LinearModel
-    theta: Floats
-    lambdas: tuple[Floats, ...]
-    loadings: Loadings
-    factor: Factor
-    beta: Floats
-    u: Floats
-    residual: Floats
-    R: Floats
-    B: Floats
-    root: Floats
-    r2: float
-    scale: float
-    criterion: float
-
-    @cached_property
-    def gradient(self) -> Floats:
-        """Derivative of the criterion in relative θ with σ² held fixed, shape (k,).
-
-        At the profiled σ² this is the gradient of the profiled criterion as well (envelope theorem).
-        """
-        model = self.model
-        determinant: list[Floats] | list[float] = [0.0] * len(model.covariance)
-        if model.reml:
-            # Σ_j R_ij B_j with (R, B) L⁻ᵀ on both sides: all of it on the side that has levels instead of rows.
-            determinant = self._outer_sums(self.R, _cho_solve(self.root, self.B.T).T)
-        parts = []
-        for k, (b, cov, s) in enumerate(zip(model.structure.layouts, model.covariance, model.slices)):
-            inverse = self.factor.row_inverse[:, b.column : b.column + b.size]
-            G = 2.0 * (model.weights[:, None] * b.z).T @ inverse - 2.0 * determinant[k]
-            parts.append(cov.pullback(self.theta[s], G))
-        if model.rows is not None:
-            parts.append(model.rows.determinant_slopes(self))
-        return np.concatenate([*parts, np.empty(0)]) + self.fit_gradient
-
-    @cached_property
-    def fit_gradient(self) -> Floats:
-        """The part of :attr:`gradient` that comes from r²/σ², shape (k,)."""
-        sums = self._outer_sums(self.residual[:, None], self.u[:, None] / self.scale)
-        parts = [
-            cov.pullback(self.theta[s], -2.0 * G) for cov, s, G in zip(self.model.covariance, self.model.slices, sums)
-        ]
-        if self.model.rows is not None:
-            parts.append(self.model.rows.fit_slopes(self))
-        return np.concatenate([*parts, np.empty(0)])
-
-    def _outer_sums(self, left: Floats, right: Floats) -> list[Floats]:
-        """Σ_i w_i z_id Σ_j left_ij right_l(i)c,j, shape (q, q) per grouping factor."""
-        gathered = self.model.design.cross(self.model.weights, left)
-        shapes = [(b.levels, b.size, left.shape[1]) for b in self.model.structure.layouts]
-        own = [slice(b.start, b.stop) for b in self.model.structure.layouts]
-        return [
-            np.einsum("ldj,lcj->dc", gathered[s].reshape(shape), right[s].reshape(shape))
-            for s, shape in zip(own, shapes)
-        ]
-
-    @property
-    def weight_gradient(self) -> Floats:
-        """Derivative of the criterion in the weights, θ and σ² held fixed, shape (n,).
-
-        From ∂log|V₀|/∂w_i = a_i'H⁻¹a_i − 1/w_i, ∂r²/∂w_i = e_i² and ∂(X'V₀⁻¹X)/∂w_i = r_i r_i', r_i a row of X − AB.
-        """
-        out = self.factor.row_quad - 1.0 / self.model.weights + np.square(self.residual) / self.scale
-        if self.model.reml:
-            out = out + np.sum(np.square(right_solve(self.R, self.root)), axis=1)
-        return out
-
-    @property
-    def scale_slope(self) -> float:
-        """Derivative of the criterion in log σ with relative θ held fixed."""
-        return 2.0 * self.model.nu - 2.0 * self.r2 / self.scale
-
-    @cached_property
-    def cov_beta(self) -> Floats:
-        """σ²(X'V₀⁻¹X)⁻¹, shape (p, p)."""
-        half = np.linalg.inv(self.root.T @ self.model.basis.T)
-        return self.scale * half @ half.T
-
-    @property
-    def effects(self) -> tuple[Floats, ...]:
-        """Conditional modes b = Λû, one (levels, q) array per grouping factor."""
-        return self.model.structure.effects(self.lambdas, self.u)
-
-
-def _cho_solve(L: Floats, x: Floats) -> Floats:
-    """Solve LL'y = x for a small lower-triangular L."""
-    return np.linalg.solve(L.T, np.linalg.solve(L, x))
-
-
-def right_solve(R: Floats, L: Floats) -> Floats:
-    """R L⁻ᵀ for a small lower-triangular L."""
-    return np.linalg.solve(L, R.T).T

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_fit import LinearFit
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.linear_start import homogeneous, natural_units, working_slope
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bayesglmm.covariance import BlockCovariance
 from bayesglmm.errors import ConvergenceError
 from bayesglmm.latent.factor import NotPositiveDefiniteError
-from bayesglmm.latent.linear import LinearModel, Solution
+from bayesglmm.latent.linear import LinearModel
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.linear_start import (
     absolute,
     from_working,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.refit import solution_of
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result

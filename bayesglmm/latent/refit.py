@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import Curvature, curvature
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.linear_start import homogeneous, relative
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.working_expansion import Place

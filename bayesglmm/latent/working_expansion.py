@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.linear import Solution
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.structure import Structure
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem

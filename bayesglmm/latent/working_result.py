@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.boundary import find_boundary
-from bayesglmm.latent.linear import Solution
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import LinearFit
+from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.linear_start import column_rms
 from bayesglmm.latent.working_expansion import Place, expand, second_order_mean
 from bayesglmm.latent.working_loop import PSI_LIMIT

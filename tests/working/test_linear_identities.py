@@ -105,9 +105,12 @@ def test_criterion_coefficients_and_modes_are_the_dense_ones(name, reml, scale):
 def test_profiled_scale_is_the_minimising_one(name):
     _, model, theta = make(name, reml=True)
     at = model.solve(theta)
-    for factor in (0.99, 1.01):
-        assert model.solve(theta, factor * at.scale).criterion > at.criterion
-    assert at.scale_slope == pytest.approx(0.0, abs=1e-10)
+    low, high = (model.solve(theta, factor * at.scale).criterion for factor in (0.99, 1.01))
+    assert min(low, high) > at.criterion
+    # −2ℓ = ν log σ² + r²/σ² + ...: its second derivative in log σ² at the minimum is ν, its slope nothing.
+    down, up = (model.solve(theta, np.exp(h) * at.scale).criterion for h in (-1e-3, 1e-3))
+    assert (up - down) / 2e-3 == pytest.approx(0.0, abs=1e-6 * model.nu)
+    assert (up - 2.0 * at.criterion + down) / 1e-6 == pytest.approx(model.nu, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [None, 1.7])
