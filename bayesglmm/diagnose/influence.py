@@ -1,4 +1,4 @@
-"""Leverage and influence of single observations in a model without random effects."""
+"""Leverage and influence of single observations; those of a model with random effects are next door."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.diagnose.cluster_influence import cluster_influence
+from bayesglmm.diagnose.mixed_influence import row_influence
 from bayesglmm.diagnose.residuals import leverage_of, residuals, standardised
-from bayesglmm.errors import MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.fitted import working_at
@@ -22,10 +22,11 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
     Parameters
     ----------
     problem : Problem
-        No random terms.
+        The model.
     result : Result
         An ``irls`` fit. For a ``gee`` fit the table has one row per cluster
-        (:func:`~bayesglmm.diagnose.cluster_influence.cluster_influence`).
+        (:func:`~bayesglmm.diagnose.cluster_influence.cluster_influence`), for a fit with random effects it is that of
+        :func:`~bayesglmm.diagnose.mixed_influence.row_influence`.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
     Raises
     ------
     MethodError
-        A model with random terms.
+        A fit with random effects by a method that is not a mode, or errors that go together.
 
     Notes
     -----
@@ -56,7 +57,7 @@ def influence(problem: Problem, result: Result) -> pd.DataFrame:
     if "marginal" in result.extras:
         return cluster_influence(problem, result)
     if problem.design.blocks:
-        raise MethodError("influence is for models without random effects; this one has random terms.")
+        return row_influence(problem, result)
     problem.need_independent_errors("influence")
     h, factor = leverage_of(problem, result)
     r_p, r_d = residuals(problem, result, "pearson"), residuals(problem, result, "deviance")

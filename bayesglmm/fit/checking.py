@@ -41,8 +41,31 @@ class Checking(Found):
         """
         return residuals.residuals(self.model.problem, self.result, kind, **options)
 
-    def influence(self) -> pd.DataFrame:
-        """Leverage, Cook's distance and DFBETAS, one row per observation."""
+    def influence(self, group: str | None = None) -> pd.DataFrame:
+        """Leverage, Cook's distance and DFBETAS, one row per observation; or what leaving out whole groups changes.
+
+        Parameters
+        ----------
+        group : str, optional
+            A grouping factor of a mixed model: one row per level then, by fits without it.
+
+        Returns
+        -------
+        DataFrame
+            Indexed as the data, by cluster for ``gee``, or by level.
+
+        Examples
+        --------
+        >>> import bayesglmm as bg, pandas as pd
+        >>> data = pd.DataFrame({"y": [2.0, 3, 2, 5, 8, 6, 4, 7], "g": list("aabbccdd")})
+        >>> fit = bg.Model("y ~ 1 + (1 | g)", data).fit("reml")
+        >>> fit.influence("g")["cooks_distance"].idxmax()
+        'c'
+        """
+        if group is not None:
+            from bayesglmm.diagnose.mixed_influence import group_influence
+
+            return group_influence(self.model.problem, self.result, group)
         from bayesglmm.diagnose.influence import influence
 
         return influence(self.model.problem, self.result)

@@ -98,9 +98,14 @@ class Found:
         Raises
         ------
         MethodError
-            For a quasi-likelihood fit, which has none.
+            For a quasi-likelihood fit, which has none, and by ``map`` and ``mcmc``, which maximise another one or none.
         """
         if self.result.loglik is None:
+            if self.result.draws is not None or self.estimand == "joint-mode":
+                raise MethodError(
+                    f"a fit by {self.method!r} maximises no marginal likelihood: model.loglik(fit.params) evaluates "
+                    "it; fit.loo() and fit.evidence() compare posteriors."
+                )
             raise MethodError(
                 f"this {self.method} fit of {self.model.family.name} has no likelihood, only a quasi-likelihood: see "
                 "fit.quasi_loglik, fit.qic and fit.qaic(parent). A family with a density has one by 'laplace' or 'agq'."

@@ -85,10 +85,10 @@ def bootstrap(
     ratio = None if other is None else _observed_ratio((problem, result), other)
     task = Task(
         problem,
-        _options(result),
+        refit_options(result),
         result.method,
         (result.beta, result.theta, result.psi),
-        None if other is None else (other[0], other[1].method, _options(other[1])),
+        None if other is None else (other[0], other[1].method, refit_options(other[1])),
     )
     seeds = np.random.SeedSequence(seed).spawn(int(replicates))
     with ticker(len(seeds), progress, "bootstrap") as advance:
@@ -121,7 +121,7 @@ def _observed_ratio(small: Pair, full: Pair) -> float:
     return 2.0 * (full[1].loglik - small[1].loglik)
 
 
-def _options(result: Result) -> dict[str, Any]:
+def refit_options(result: Result) -> dict[str, Any]:
     """The options that the estimates depend on."""
     taken = set(METHODS[result.method].options) - {"draws", "seed", "df", "cov", "groups", "small_sample", "start"}
     own = {k: v for k, v in result.options.items() if k in taken}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,31 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     -------
     ndarray, shape (n_rows,)
     """
+    at = row_parts(problem, result, design)
+    return np.einsum("ij,jk,ik->i", at.x, result.cov_beta, at.x) + at.quad + at.unseen
+
+
+@dataclass(frozen=True)
+class RowParts:
+    """What the variance of each row's linear predictor is made of.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, p)
+        x̃ = x − K'a: what is left of the columns once the random effects have taken their part.
+    quad : ndarray, shape (n,)
+        a'H⁻¹a over the levels that were seen.
+    unseen : ndarray, shape (n,)
+        Prior variance of the random effects of levels that were not.
+    """
+
+    x: Floats
+    quad: Floats
+    unseen: Floats
+
+
+def row_parts(problem: Problem, result: Result, design: Design) -> RowParts:
+    """The parts of :func:`linear_predictor_variance`."""
     lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
     factor, K = _factor_and_slope(problem, result, lambdas)
     x = np.array(design.X)
@@ -51,7 +77,7 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     # The rows of a factor made with correlated errors are whitened: they are not those of the design.
     own = design is problem.design and problem.errors is None
     quad = factor.row_quad if own else _row_quad(factor, lambdas, design)
-    return np.einsum("ij,jk,ik->i", x, result.cov_beta, x) + quad + unseen
+    return RowParts(x, quad, unseen)
 
 
 def combination_variance(problem: Problem, result: Result, parts: Sequence[tuple[Design, Floats]]) -> float:
