@@ -266,6 +266,8 @@ def _encode(factor: Factor, name: str, reduced: bool, state: dict[str, Any]) -> 
         matrix = np.asarray(coding.get_coding_matrix(levels, reduced_rank=True), dtype=float)
         columns = {field: matrix[codes, j] for j, field in enumerate(fields)}
     form = coding.get_factor_format(levels, reduced_rank=reduced)
+    if reduced and kind not in ("treatment", "sas"):  # what a column has for every level, by its name
+        state["contrasts"] = {form.format(name=name, field=field): matrix[:, j] for j, field in enumerate(fields)}
     return FactorValues(columns, kind="categorical", spans_intercept=not reduced, format=form, encoded=True)
 
 

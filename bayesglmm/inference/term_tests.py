@@ -3,8 +3,10 @@
 Type I and II hypotheses are rows of the Cholesky factor of X'WX (W the working weights): with R'R = X'WX and the
 columns in the order T₁, T₂, ..., the rows of R that belong to T_k test T_k adjusted for the terms before it, whatever
 stands after (in a linear model their sum of squares is the sequential one). Type II puts the terms that do not contain
-T_k first, in the marginality principle's sense. The variance parameters do not enter: X'WX is not X'V⁻¹X, so that a
-hypothesis does not depend on estimates.
+T_k first, in the marginality principle's sense (``a`` is contained in ``a:x`` also where x is a number; SAS and lmerTest
+see that otherwise). The variance parameters do not enter: X'WX is not X'V⁻¹X, so that a hypothesis does not depend on
+estimates. Satterthwaite's denominator of several rows depends on the rows themselves: they are R's, each divided by its
+diagonal entry, and for a term that nothing of type II contains the coefficients one by one, as in lmerTest.
 
 Goodnight (1980), Comm. Statistics A9, 167-180 (the four types); Kuznetsova, Brockhoff & Christensen (2017), J. Stat.
 Software 82(13), section 2; Nelder (1977), JRSS A 140, 48-77 (marginality).
@@ -58,10 +60,14 @@ def term_hypotheses(problem: Problem, result: Result, kind: str) -> dict[str, Fl
         last = np.concatenate([t.columns for t in later]) if later else np.empty(0, dtype=np.int64)
         first = np.setdiff1d(np.arange(X.shape[1]), np.concatenate([term.columns, last]))
         order = np.concatenate([first, term.columns, last])
-        R = np.linalg.cholesky(M[np.ix_(order, order)]).T
         L = np.zeros((len(term.columns), X.shape[1]))
-        L[:, order] = R[len(first) : len(first) + len(term.columns)]
-        out[term.label] = L / np.abs(L).max()
+        if kind == "II" and not later:
+            L[np.arange(len(L)), term.columns] = 1.0
+        else:
+            R = np.linalg.cholesky(M[np.ix_(order, order)]).T
+            own = R[len(first) : len(first) + len(term.columns)]
+            L[:, order] = own / np.diag(own[:, len(first) :])[:, None]
+        out[term.label] = L
     return out
 
 

@@ -3,7 +3,9 @@
 The columns of a design with treatment contrasts are recomputed on a grid of factor levels (numeric factors taking
 arbitrary values) together with sum-to-zero columns of the same terms; the map between the two codings gives each
 term's hypothesis as a matrix on the coefficients that were fitted (Searle 1987, Linear Models for Unbalanced Data,
-section 12.2; the Σ-restricted model).
+section 12.2; the Σ-restricted model). A factor's sum-to-zero columns are those of its differences to the first level,
+less their mean over the levels: the rows of the hypothesis are those differences whatever the coding of the fit, which
+decides Satterthwaite's denominator (it depends on the rows, not only on what they span) as lmerTest has it.
 """
 
 from __future__ import annotations
@@ -27,22 +29,23 @@ LARGEST_GRID = 20_000
 
 @dataclass(frozen=True)
 class _Grid:
-    """Factor levels and stand-ins for numeric factors, one value per grid point."""
+    """Factor levels and stand-ins for numeric factors, one value per grid point.
+
+    `contrasts` holds the columns of factors coded otherwise than by indicators: factor and value of every level.
+    """
 
     levels: dict[str, tuple[str, ...]]
+    contrasts: dict[str, tuple[str, Floats]]
     codes: dict[str, NDArray[np.int64]]
     numbers: dict[str, Floats]
     size: int
 
-    def treatment(self, column: str) -> Floats:
+    def column(self, column: str) -> Floats:
         """A column of the design, by its name."""
         out = np.ones(self.size)
         for part in _parts(column):
-            factor, level, _ = self._read(part)
-            if factor is None:
-                out = out * self.numbers[part]
-            else:
-                out = out * (self.codes[factor] == self.levels[factor].index(level))
+            factor, values, _ = self._read(part)
+            out = out * (self.numbers[part] if factor is None else values[self.codes[factor]])
         return out
 
     def sum_to_zero(self, columns: list[str]) -> Floats:
@@ -63,19 +66,22 @@ class _Grid:
         code = self.codes[name]
         if whole:
             return [(code == j).astype(float) for j in range(last + 1)]
-        return [(code == j).astype(float) - (code == last) for j in range(last)]
+        return [(code == j) - 1.0 / (last + 1.0) for j in range(1, last + 1)]
 
     def _kind(self, part: str) -> tuple[str, bool]:
         """The factor (or numeric part) and whether all its levels have columns."""
         factor, _, whole = self._read(part)
         return factor or part, whole
 
-    def _read(self, part: str) -> tuple[str | None, str, bool]:
-        """Factor, level and whether all levels are coded, of a categorical part; (None, "", False) of a numeric one."""
+    def _read(self, part: str) -> tuple[str | None, Floats, bool]:
+        """Factor, value of each of its levels and whether all levels are coded, of a categorical part; else no factor."""
+        if part in self.contrasts:
+            return *self.contrasts[part], False
         found = re.fullmatch(r"(.*)\[(T\.)?(.*)\]", part)
         if found and found[1] in self.levels and found[3] in self.levels[found[1]]:
-            return found[1], found[3], found[2] is None
-        return None, "", False
+            levels = np.array(self.levels[found[1]], dtype=object)
+            return found[1], (levels == found[3]).astype(float), found[2] is None
+        return None, np.empty(0), False
 
 
 def _parts(column: str) -> list[str]:
@@ -92,7 +98,9 @@ def _parts(column: str) -> list[str]:
 
 def _make_grid(problem: Problem) -> _Grid:
     state = problem.design.binding.spec.encoder_state
-    levels = {name: tuple(map(str, facts["levels"])) for name, (_, facts) in state.items() if "levels" in facts}
+    facts = {name: own for name, (_, own) in state.items() if "levels" in own}
+    levels = {name: tuple(map(str, own["levels"])) for name, own in facts.items()}
+    contrasts = {c: (name, v) for name, own in facts.items() for c, v in own.get("contrasts", {}).items()}
     used = {p for c in problem.design.columns for p in _parts(c) if c != "Intercept"}
     numeric = [p for p in used if not any(p.startswith(f"{name}[") for name in levels)]
     cells = int(np.prod([len(v) for v in levels.values()], dtype=float))
@@ -102,7 +110,7 @@ def _make_grid(problem: Problem) -> _Grid:
     codes = np.array(list(itertools.product(*(range(len(v)) for v in levels.values()), range(repeats))), dtype=np.int64)
     rng = np.random.default_rng(0)  # the stand-ins only have to be in general position
     numbers = {name: rng.normal(size=len(codes)) for name in sorted(numeric)} | {"Intercept": np.ones(len(codes))}
-    return _Grid(levels, {name: codes[:, k] for k, name in enumerate(levels)}, numbers, len(codes))
+    return _Grid(levels, contrasts, {name: codes[:, k] for k, name in enumerate(levels)}, numbers, len(codes))
 
 
 def type3_hypotheses(problem: Problem) -> dict[str, Floats]:
@@ -119,7 +127,7 @@ def type3_hypotheses(problem: Problem) -> dict[str, Floats]:
         )
     grid, terms = _make_grid(problem), model_terms(problem)
     columns = problem.design.columns
-    ours = np.column_stack([grid.treatment(c) for c in columns])
+    ours = np.column_stack([grid.column(c) for c in columns])
     parts = [grid.sum_to_zero([columns[j] for j in term.columns]) for term in terms]
     theirs = np.hstack(parts)
     map_, _, rank, _ = np.linalg.lstsq(theirs, ours, rcond=1e-10)

@@ -14,6 +14,7 @@ from reference_data import coefficient_name, fit, fits, frame, published
 from bayesglmm.covariance import Known
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.mixed_tests import anova_type3, f_test
+from bayesglmm.inference.term_tests import term_table
 from bayesglmm.inference.type3 import type3_hypotheses
 from bayesglmm.latent.mixed_equations import mixed_equations, prediction_error_sd
 from bayesglmm.latent.prediction import linear_predictor_variance
@@ -69,6 +70,38 @@ def test_type3_tables(name, id, kind):
         assert own["df_denominator"] == pytest.approx(row["DenDF"], rel=1e-5)
         assert own["p"] == pytest.approx(row["Pr(>F)"], rel=1e-4, abs=1e-300)
     assert len(table) == len(reference[TABLES[kind]])
+
+
+#: lmerTest 3.1-3, anova(type=), Satterthwaite: denominator df and F of Machine, half, Machine:half. Worker's effects by
+#: machine correlated, or worker and machine in worker.
+UNBALANCED = {
+    "(0 + Machine | Worker)": {
+        "I": ([5.0949485, 3.9967281, 4.1064197], [72.106366, 0.55110657, 9.7064471]),
+        "II": ([4.2399659, 3.9967281, 4.1077062], [115.114819, 0.55110657, 9.7064471]),
+        "III": ([4.1077062, 3.9972487, 4.1077062], [112.405657, 0.49759850, 9.7064471]),
+    },
+    "(1 | Worker/Machine)": {
+        "I": ([9.4641157, 4.0049946, 8.0833524], [22.4177727, 0.59850525, 2.5150316]),
+        "II": ([8.0597307, 4.0049946, 8.0833512], [32.4630478, 0.59850525, 2.5150316]),
+        "III": ([8.0833512, 3.9977908, 8.0833512], [30.7562583, 0.51213856, 2.5150316]),
+    },
+}
+
+
+@pytest.mark.parametrize("random", list(UNBALANCED))
+def test_denominators_of_several_rows_in_an_unbalanced_design(random):
+    data = frame("machines")
+    row = np.arange(len(data))
+    data = data[(row % 7 != 3) & (row % 11 != 4)].copy()
+    data["half"] = np.where(data["Worker"].astype(str).isin(["1", "4", "5"]), "q", "p")
+    for coding in ("Machine", "C(Machine, contr.sum)", "C(Machine, contr.poly)"):
+        problem = problem_of(f"score ~ {coding} * half + {random}", data)
+        result = reml.run(problem)
+        for kind, (df, F) in UNBALANCED[random].items():
+            table = term_table(problem, result, kind, "satterthwaite")
+            if coding == "Machine" or kind == "III":
+                np.testing.assert_allclose(table["df_denominator"], df, rtol=1e-5)
+            np.testing.assert_allclose(table["F"], F, rtol=1e-5)
 
 
 def test_balanced_designs_give_the_exact_anova_f_tests():
