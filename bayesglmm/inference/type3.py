@@ -74,7 +74,7 @@ class _Grid:
         return factor or part, whole
 
     def _read(self, part: str) -> tuple[str | None, Floats, bool]:
-        """Factor, value of each of its levels and whether all levels are coded, of a categorical part; else no factor."""
+        """Factor, value of each of its levels, and whether all are coded, of a categorical part; else no factor."""
         if part in self.contrasts:
             return *self.contrasts[part], False
         found = re.fullmatch(r"(.*)\[(T\.)?(.*)\]", part)
