@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,13 +13,7 @@ from bayesglmm.covariance import bind_covariance, bind_errors, extra_levels
 from bayesglmm.definition import Definition
 from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values, with_levels
 from bayesglmm.design.auxiliary import auxiliary_formulas
-from bayesglmm.errors import (
-    BayesGLMMWarning,
-    ConvergenceWarning,
-    FormulaError,
-    MethodError,
-    SingularFitWarning,
-)
+from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, FormulaError, MethodError, SingularFitWarning, warn
 from bayesglmm.families import get_family
 from bayesglmm.families.check import check_response
 from bayesglmm.fit import Fit
@@ -55,7 +48,8 @@ class Model:
         The family's usual link when left out.
     priors : {"default", "flat"} or dict
         ``"flat"`` makes Laplace and quadrature maximum likelihood; a dict names :class:`~bayesglmm.Prior` objects
-        per parameter, the rest keep their defaults.
+        per parameter (``"x"``, ``"fixed"``, ``"g.sd"``, ``"g.corr"``, or ``"g.cov"`` for a Wishart prior of the whole
+        covariance matrix, ``"sigma"``, ...), the rest keep their defaults.
     covariance : dict, optional
         Group → ``"unstructured"``, ``"diagonal"``, ``"cs"``, ``"ar1"`` or :class:`~bayesglmm.Known`.
     weights, offset, exposure : str or array_like, optional
@@ -240,9 +234,7 @@ class Model:
         options = {**self.defaults.get(str(name), {}), **options}
         chosen = choose(name, self.problem, options)
         if self.problem.priors_given and not chosen.uses_priors:
-            warnings.warn(
-                f"{chosen.name!r} has no posterior: the priors given are left aside.", BayesGLMMWarning, stacklevel=2
-            )
+            warn(f"{chosen.name!r} has no posterior: the priors given are left aside.", BayesGLMMWarning)
         start = time.perf_counter()
         by_row = {k: row_values(self.design, self.data, options[k], k) for k in ROW_OPTIONS if k in options}
         result = chosen.run(self.problem, **(options | by_row))
@@ -250,9 +242,9 @@ class Model:
         named = {k: options[k] for k in by_row if isinstance(options[k], str)}
         result = replace(result, status=status, options={**result.options, **named})
         if not status.converged:
-            warnings.warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning, stacklevel=2)
+            warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning)
         if status.boundary:
-            warnings.warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning, stacklevel=2)
+            warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning)
         return Fit(self.marginal() if chosen.random == "none or one" else self, result)
 
     def marginal(self) -> Model:

@@ -13,7 +13,7 @@ from bayesglmm import names
 from bayesglmm.covariance import BlockCovariance
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
-from bayesglmm.graph.priors import scalar, scales_distribution, vector
+from bayesglmm.graph.priors import scalar, scales_distribution, vector, wishart_factor
 from bayesglmm.latent.ordering import MEMORY_LIMIT
 from bayesglmm.priors import TermPriors
 
@@ -34,18 +34,21 @@ def _diagonal(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFac
 
 
 def _unstructured(name: Callable[[str], str], priors: TermPriors, q: int) -> TermFactor:
-    """Packed Cholesky factor with an LKJ prior (PyMC's own coordinates: its diagonal on the log scale)."""
-    if priors.correlation is None:
+    """Packed Cholesky factor with an LKJ or a Wishart prior (PyMC's own coordinates: its diagonal on the log scale)."""
+    start = np.eye(q)[np.tril_indices(q)]  # PyMC would draw the sds, and flat ones cannot be drawn
+    if priors.covariance is not None:
+        packed = wishart_factor(name("chol"), priors.covariance, start)
+    elif priors.correlation is None:
         return _diagonal(name, priors, q)
-    eta = dict(priors.correlation.params)["eta"]
-    packed = pm.LKJCholeskyCov(
-        name("chol"),
-        eta=eta,
-        n=q,
-        sd_dist=scales_distribution(priors.scales),
-        compute_corr=False,
-        initval=np.eye(q)[np.tril_indices(q)],  # PyMC would draw the sds, and flat ones cannot be drawn
-    )
+    else:
+        packed = pm.LKJCholeskyCov(
+            name("chol"),
+            eta=dict(priors.correlation.params)["eta"],
+            n=q,
+            sd_dist=scales_distribution(priors.scales),
+            compute_corr=False,
+            initval=start,
+        )
     L = pm.math.expand_packed_triangular(q, packed, lower=True)
     sd = pt.sqrt(pt.sum(pt.sqr(L), axis=1))
     return TermFactor(sd, L / sd[:, None])

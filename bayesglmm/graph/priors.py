@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 from pymc.distributions import transforms
 
 from bayesglmm.priors import Prior
+from bayesglmm.priors.wishart import bartlett, exponents, law, log_normaliser
 
 #: Distributions that PyMC has by another name: ours → (its name, its parameters from ours).
 _TRANSLATED: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
@@ -55,6 +56,43 @@ def scales_distribution(priors: Sequence[Prior]) -> Any:
         return _distribution(priors, vector=True)
 
     return pm.CustomDist.dist(**_mixed(priors))
+
+
+def wishart_factor(name: str, prior: Prior, start: Any) -> Any:
+    """Packed Cholesky factor of a covariance matrix with a Wishart prior, in the coordinates of ``LKJCholeskyCov``."""
+    own = law(prior)
+    q = len(own.scale)
+    rows = np.tril_indices(q)
+    root, degrees = bartlett(own)
+    inner: Any = np.linalg.cholesky(np.linalg.inv(own.scale))
+    power = exponents(own)
+    constant = log_normaliser(own) + q * np.log(2.0)
+
+    def draw(size: Any) -> Any:
+        normal = pm.Normal.dist(0.0, 1.0, shape=(q, q))
+        A = (pt.triu(normal, 1) if own.of_precision else pt.tril(normal, -1)) + pt.diag(
+            pt.sqrt(pm.ChiSquared.dist(degrees, shape=q))
+        )
+        RA: Any = pt.dot(root, A)
+        inverse: Any = pt.linalg.inv(RA)
+        return (inverse.T if own.of_precision else RA)[rows]
+
+    def logp(value: Any) -> Any:
+        L = pt.zeros((q, q))[rows].set(value)
+        part = pt.linalg.solve_triangular(L, inner, lower=True) if own.of_precision else pt.dot(L.T, inner)
+        log_diagonal = pt.log(pt.diag(L))
+        return constant + pt.sum(power * log_diagonal) - 0.5 * pt.sum(pt.sqr(part))
+
+    return pm.CustomDist(
+        name,
+        dist=draw,
+        logp=logp,
+        signature="->(n)",
+        class_name=prior.name,
+        support_point=lambda rv, size: pt.as_tensor(start),
+        transform=transforms.CholeskyCovPacked(q),
+        initval=start,
+    )
 
 
 def _mixed(priors: Sequence[Prior]) -> dict[str, Any]:

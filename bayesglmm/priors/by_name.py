@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bayesglmm import names
 from bayesglmm.priors.prior import Prior
-from bayesglmm.priors.prior_set import PriorSet, lkj_constant
+from bayesglmm.priors.prior_set import PriorSet, TermPriors, lkj_constant
+from bayesglmm.priors.wishart import natural_density
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance
@@ -40,8 +41,9 @@ def log_prior_by_name(
     -------
     dict
         ``beta``, shape (..., p); ``<group>.sd``, shape (..., q), with the density of an sd that several columns share
-        at the first of them and zeros at the others; ``<group>.corr``, shape (...), the density of the whole matrix;
-        every auxiliary, shape (...). Their sum is the log prior density of the parameters, random effects aside.
+        at the first of them and zeros at the others; ``<group>.corr``, shape (...), the density of the whole matrix
+        (under a Wishart prior that of sds and correlations together, and zeros at the sds); every auxiliary, shape
+        (...). Their sum is the log prior density of the parameters, random effects aside.
     """
     out: dict[str, Floats] = {}
     if priors.coefficients:
@@ -50,13 +52,14 @@ def log_prior_by_name(
         sd = np.asarray(values[names.sd_variable(block.group)], dtype=float)
         density = np.zeros(sd.shape)
         for term, prior in zip(block.terms, terms):
-            first = slice(term.start, term.start + len(prior.scales))
-            density[..., first] = _columns(prior.scales, sd[..., first])
+            if prior.scales:
+                first = slice(term.start, term.start + len(prior.scales))
+                density[..., first] = _columns(prior.scales, sd[..., first])
         out[names.sd_variable(block.group)] = density
         if not names.has_correlation(cov):
             continue
         corr = np.asarray(values[names.corr_variable(block.group)], dtype=float)
-        out[names.corr_variable(block.group)] = _correlations(block, terms, corr)
+        out[names.corr_variable(block.group)] = _correlations(block, terms, sd, corr)
     for name, own in zip(priors.auxiliary_names, priors.auxiliaries):
         out[name] = own.log_density(values[name])[0]
     return out
@@ -68,13 +71,15 @@ def _columns(priors: Sequence[Prior], x: Any) -> Floats:
     return np.stack([prior.log_density(x[..., j])[0] for j, prior in enumerate(priors)], axis=-1)
 
 
-def _correlations(block: RandomBlock, terms: Sequence[Any], corr: Floats) -> Floats:
+def _correlations(block: RandomBlock, terms: Sequence[TermPriors], sd: Floats, corr: Floats) -> Floats:
     total = np.zeros(corr.shape[:-2])
     for term, prior in zip(block.terms, terms):
-        if prior.correlation is None:
-            continue
         own = corr[..., term.start : term.stop, term.start : term.stop]
-        if prior.is_cholesky:
+        if prior.covariance is not None:
+            total += natural_density(prior.covariance, sd[..., term.start : term.stop], own)
+        elif prior.correlation is None:
+            continue
+        elif prior.is_cholesky:
             eta = prior.correlation.params[0][1]
             total += lkj_constant(eta, own.shape[-1]) + (eta - 1.0) * np.linalg.slogdet(own)[1]
         else:

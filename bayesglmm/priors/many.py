@@ -1,4 +1,4 @@
-"""The joint log prior density at many points at once: values of :func:`bayesglmm.priors.log_prior`, no gradients."""
+"""The joint log prior density at many points at once: the numbers of :func:`bayesglmm.priors.log_prior`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.links import Link, get_link
-from bayesglmm.priors.prior_set import PriorSet, log_prior
+from bayesglmm.priors.prior import evaluate
+from bayesglmm.priors.prior_set import PriorSet, cholesky_density
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance
-    from bayesglmm.priors.prior import Batch
+    from bayesglmm.priors.prior_set import TermPriors
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +26,8 @@ def log_prior_many(
     theta: Floats,
     psi: Floats,
     aux_links: Sequence[str | Link],
-) -> Floats:
-    """Joint log prior density over (β, natural θ, unconstrained ψ) of many points.
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Joint log prior density over (β, natural θ, unconstrained ψ) of many points, and its gradient.
 
     Parameters
     ----------
@@ -37,33 +38,36 @@ def log_prior_many(
 
     Returns
     -------
-    ndarray, shape (points,)
+    value : ndarray, shape (points,)
         −inf outside the support of any prior.
+    grad_beta, grad_theta, grad_psi : ndarray, shape (points, ...)
+        Of the shapes of `beta`, `theta` and `psi`.
     """
-    if any(term.is_cholesky for block in priors.blocks for term in block):
-        return np.array([log_prior(priors, covariance, *row, aux_links)[0] for row in zip(beta, theta, psi)])
     with np.errstate(all="ignore"):
-        value = _values(priors.coefficient_parts, beta)
+        values, grad_beta = evaluate(priors.coefficient_parts, beta)
+        value, grad_theta = values.sum(axis=1), np.zeros(theta.shape)
         start = 0
         for block, cov in zip(priors.blocks, covariance):
             for term, where in zip(block, cov.slices):
-                value += _values(term.parts, theta[:, start + where.start : start + where.stop])
+                here = slice(start + where.start, start + where.stop)
+                own, grad_theta[:, here] = _term(term, theta[:, here])
+                value = value + own
             start += cov.n_params
-        if psi.shape[1]:
-            links = [get_link(a) for a in aux_links]
-            natural = np.stack([link.mean(psi[:, j]) for j, link in enumerate(links)], axis=1)
-            slope = np.stack([link.slope(psi[:, j]) for j, link in enumerate(links)], axis=1)
-            value += _values(priors.auxiliary_parts, natural) + np.log(np.abs(slope)).sum(axis=1)
-    return value
+        if not psi.shape[1]:
+            return value, grad_beta, grad_theta, np.zeros(psi.shape)
+        links = [get_link(a) for a in aux_links]
+        natural, slope, curvature = (
+            np.stack([getattr(link, part)(psi[:, j]) for j, link in enumerate(links)], axis=1)
+            for part in ("mean", "slope", "curvature")
+        )
+        values, grad_psi = evaluate(priors.auxiliary_parts, natural)
+        value = value + values.sum(axis=1) + np.log(np.abs(slope)).sum(axis=1)
+        return value, grad_beta, grad_theta, grad_psi * slope + curvature / slope
 
 
-def _values(parts: Sequence[Batch], x: Floats) -> Floats:
-    """Summed log-densities of the parameters of every row of `x`."""
-    total = np.zeros(len(x))
-    for part in parts:
-        at, k = x[:, part.index], part.power
-        value, _ = part.row.density(at if k == 1 else at ** float(k), *part.params)
-        if k != 1:  # density of x from that of t = xᵏ
-            value = value + np.log(abs(k)) + (k - 1) * np.log(at)
-        total += np.where((at >= part.low) & (at <= part.high), value, -np.inf).sum(axis=1)
-    return total
+def _term(term: TermPriors, theta: Floats) -> tuple[Floats, Floats]:
+    if not term.is_cholesky:
+        values, slope = evaluate(term.parts, theta)
+        return values.sum(axis=1), slope
+    found = [cholesky_density(term, row) for row in theta]
+    return np.array([v for v, _ in found]), np.stack([g for _, g in found])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import SpecError
+from bayesglmm.priors import wishart
 from bayesglmm.priors.distributions import DISTRIBUTIONS, Distribution
 
 Floats = NDArray[np.float64]
@@ -18,8 +19,10 @@ Floats = NDArray[np.float64]
 #: Scales on which a prior of a positive parameter x may be stated: the power k of t = xᵏ.
 SCALES = {"value": 1, "variance": 2, "precision": -2}
 
-#: The one matrix-valued prior: of a correlation matrix.
+#: The prior of a correlation matrix.
 LKJ = "LKJ"
+#: Priors that are no density of a number.
+OF_MATRICES = (LKJ, *wishart.NAMES)
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -33,12 +36,15 @@ class Prior:
         ``"HalfNormal"``, ``"HalfStudentT"``, ``"HalfCauchy"``, ``"HalfFlat"``, ``"Exponential"``, ``"Gamma"``,
         ``"InverseGamma"``, ``"LogNormal"``, ``"Weibull"``, and ``"PC"``, the penalised-complexity prior of a standard
         deviation, P(sd > upper) = probability (Simpson et al. 2017): exponential; on an interval ``"Uniform"``,
-        ``"Beta"``, ``"TruncatedNormal"``; and ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009).
+        ``"Beta"``, ``"TruncatedNormal"``; ``"LKJ"`` for correlation matrices (Lewandowski, Kurowicka & Joe 2009); and
+        for a whole covariance matrix ``"Wishart"`` (of its inverse with ``on="precision"``, of itself without) and
+        ``"InverseWishart"``.
     on : {"value", "variance", "precision"}
         For a positive parameter x, the scale on which the distribution is stated: x itself, x² or x⁻². The
-        density of x then carries the change of variable.
+        density of x then carries the change of variable. A covariance matrix or (``"precision"``) its inverse.
     **params : float
-        Parameters as PyMC calls them; PyMC's defaults hold for those left out.
+        Parameters as PyMC calls them; PyMC's defaults hold for those left out. Of a Wishart distribution ``df`` and
+        ``scale``, with mean df · scale: a number times the identity, a diagonal, or a matrix.
 
     Raises
     ------
@@ -53,16 +59,20 @@ class Prior:
     PC(upper=1, probability=0.01)
     >>> print(Prior("Gamma", alpha=0.5, beta=0.0164, on="precision"))
     Gamma(alpha=0.5, beta=0.0164) on the precision
+    >>> print(Prior("Wishart", df=5, scale=[1, 0.25], on="precision"))
+    Wishart(df=5, scale=[1, 0.25]) on the precision
     """
 
     name: str
-    params: tuple[tuple[str, float], ...]
+    params: tuple[tuple[str, Any], ...]
     on: str
 
-    def __init__(self, name: str, *, on: str = "value", **params: float) -> None:
+    def __init__(self, name: str, *, on: str = "value", **params: Any) -> None:
         if on not in SCALES:
             raise SpecError(f"a prior is stated on {on!r}; it can be on {', '.join(map(repr, SCALES))}.")
         values = _checked(name, params)
+        if name in wishart.NAMES:
+            values = wishart.checked_parameters(name, on, values)
         if name == "PC" and (values["probability"] >= 1.0 or on != "value"):
             wrong = f"probability={values['probability']:g}" if on == "value" else f"on={on!r}"
             raise SpecError(
@@ -71,11 +81,11 @@ class Prior:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "params", tuple(values.items()))
         object.__setattr__(self, "on", on)
-        if on != "value" and (name == LKJ or self._row.support(values)[0] < 0):
+        if name not in wishart.NAMES and on != "value" and (name == LKJ or self._row.support(values)[0] < 0):
             raise SpecError(f"{self.name} cannot be a prior on the {on}: it reaches below zero.")
 
     def __str__(self) -> str:
-        inside = ", ".join(f"{k}={v:.6g}" for k, v in self.params)
+        inside = ", ".join(f"{k}={_printed(v)}" for k, v in self.params)
         return f"{self.name}({inside})" + ("" if self.on == "value" else f" on the {self.on}")
 
     def __repr__(self) -> str:
@@ -94,13 +104,18 @@ class Prior:
     @property
     def proper(self) -> bool:
         """Whether it is a probability distribution."""
-        return self.name == LKJ or self._row.proper
+        return self.of_matrix or self._row.proper
+
+    @property
+    def of_matrix(self) -> bool:
+        """Whether it is a prior of a correlation or covariance matrix."""
+        return self.name in OF_MATRICES
 
     @property
     def support(self) -> tuple[float, float]:
-        """Ends of the support of the parameter itself (of the correlations for LKJ)."""
-        if self.name == LKJ:
-            return -1.0, 1.0
+        """Ends of the support of the parameter itself (of the correlations for LKJ, of an entry of a covariance)."""
+        if self.of_matrix:
+            return (-1.0, 1.0) if self.name == LKJ else (-np.inf, np.inf)
         low, high = self._row.support(dict(self.params))
         if self.on == "value":
             return low, high
@@ -120,7 +135,14 @@ class Prior:
         -------
         value, slope : ndarray
             Of the shape of `x`; outside the support −inf and 0.
+
+        Raises
+        ------
+        SpecError
+            A prior of a matrix.
         """
+        if self.of_matrix:
+            raise SpecError(f"{self} is a prior of a matrix: it has no density at numbers one by one.")
         x = np.asarray(x, dtype=float)
         flat = x.reshape(-1)
         one = batches((self,))[0]
@@ -128,16 +150,24 @@ class Prior:
         return value.reshape(x.shape), slope.reshape(x.shape)
 
 
-def _checked(name: str, params: Mapping[str, Any]) -> dict[str, float]:
+def _printed(value: Any) -> str:
+    """A number, or a matrix as nested lists."""
+    return f"[{', '.join(map(_printed, value))}]" if isinstance(value, tuple) else f"{value:.6g}"
+
+
+def _checked(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of the named distribution, in its order, with defaults filled in."""
     if name == LKJ:
         known: tuple[str, ...] = ("eta",)
         missing: tuple[str, ...] = () if "eta" in params else known
         positive = known
         defaults: dict[str, float] = {}
+    elif name in wishart.NAMES:
+        known, positive, defaults = wishart.PARAMETERS, (), {}
+        missing = tuple(k for k in known if k not in params)
     else:
         if name not in DISTRIBUTIONS:
-            raise SpecError(_unknown("prior distribution", name, (*DISTRIBUTIONS, LKJ)))
+            raise SpecError(_unknown("prior distribution", name, (*DISTRIBUTIONS, *OF_MATRICES)))
         rows = DISTRIBUTIONS[name].parameters
         known = tuple(p.name for p in rows)
         missing = tuple(p.name for p in rows if p.default is None and p.name not in params)
@@ -148,6 +178,8 @@ def _checked(name: str, params: Mapping[str, Any]) -> dict[str, float]:
             raise SpecError(_unknown(f"parameter of {name}", key, known))
     if missing:
         raise SpecError(f"{name} needs {', '.join(missing)}: Prior({name!r}, {', '.join(f'{k}=...' for k in known)}).")
+    if name in wishart.NAMES:
+        return dict(params)
     values = {}
     for key in known:
         try:
@@ -197,10 +229,10 @@ def batches(priors: Sequence[Prior]) -> tuple[Batch, ...]:
 
 
 def evaluate(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
-    """Log-densities and derivatives of the parameters `x`, one entry each; −inf and 0 outside the support."""
-    value, slope = np.zeros(len(x)), np.zeros(len(x))
+    """Log-densities and derivatives of the parameters `x`, shape (..., k); −inf and 0 outside the support."""
+    value, slope = np.zeros(x.shape), np.zeros(x.shape)
     for part in parts:
-        at = x[part.index]
+        at = x[..., part.index]
         inside = (at >= part.low) & (at <= part.high)
         k = part.power
         with np.errstate(all="ignore"):
@@ -208,8 +240,8 @@ def evaluate(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
             if k != 1:  # density of x from that of t = xᵏ
                 v = v + np.log(abs(k)) + (k - 1) * np.log(at)
                 s = s * k * at ** (k - 1) + (k - 1) / at
-        value[part.index] = np.where(inside, v, -np.inf)
-        slope[part.index] = np.where(inside, s, 0.0)
+        value[..., part.index] = np.where(inside, v, -np.inf)
+        slope[..., part.index] = np.where(inside, s, 0.0)
     return value, slope
 
 

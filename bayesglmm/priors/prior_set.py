@@ -7,7 +7,7 @@ on the sds s and LKJ(η) on the correlation matrix R = CC' become
     log p(L) = Σ log p(s_i) + log c(η, q) + Σ_i (2η − 2 + q − i) log(L_ii / s_i) − Σ_i i log s_i,   i = 0 … q − 1,
 
 with the Jacobians of (s, R) → Σ → L, and c of Lewandowski, Kurowicka & Joe (2009), eq. 16. This is the density of
-PyMC's ``LKJCholeskyCov``.
+PyMC's ``LKJCholeskyCov``. A Wishart prior of the whole covariance matrix: :mod:`bayesglmm.priors.wishart`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from scipy.special import betaln
 
 from bayesglmm.links import Link, get_link
 from bayesglmm.priors.prior import Batch, Prior, batches, evaluate
+from bayesglmm.priors.wishart import factor_density
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,17 +45,23 @@ class TermPriors:
         ``LKJ`` for a correlation matrix, a univariate prior for a single correlation, None without any.
     scale_names, correlation_name : tuple of str, str
         How tables and errors call them.
+    covariance : Prior or None
+        ``Wishart`` or ``InverseWishart`` of the whole matrix; sds and correlation then have none of their own.
+    covariance_name : str
+        How tables and errors call it.
     """
 
     scales: tuple[Prior, ...]
     correlation: Prior | None
     scale_names: tuple[str, ...]
     correlation_name: str = ""
+    covariance: Prior | None = None
+    covariance_name: str = ""
 
     @property
     def is_cholesky(self) -> bool:
-        """Whether θ of the term is a packed Cholesky factor under an LKJ prior."""
-        return self.correlation is not None and self.correlation.name == "LKJ"
+        """Whether θ of the term is a packed Cholesky factor, under an LKJ or a Wishart prior."""
+        return self.covariance is not None or (self.correlation is not None and self.correlation.name == "LKJ")
 
     @cached_property
     def parts(self) -> tuple[Batch, ...]:
@@ -94,6 +101,8 @@ class PriorSet:
             out += zip(term.scale_names, term.scales)
             if term.correlation is not None:
                 out.append((term.correlation_name, term.correlation))
+            if term.covariance is not None:
+                out.append((term.covariance_name, term.covariance))
         return (*out, *zip(self.auxiliary_names, self.auxiliaries))
 
     def table(self) -> pd.DataFrame:
@@ -153,7 +162,7 @@ def log_prior(
     for block, cov in zip(priors.blocks, covariance):
         for term, where in zip(block, cov.slices):
             here = slice(start + where.start, start + where.stop)
-            density = _cholesky_density if term.is_cholesky else _independent_density
+            density = cholesky_density if term.is_cholesky else _independent_density
             v, grad_theta[here] = density(term, theta[here])
             value += v
         start += cov.n_params
@@ -168,8 +177,10 @@ def _independent_density(term: TermPriors, theta: Floats) -> tuple[float, Floats
     return float(values.sum()), slope
 
 
-def _cholesky_density(term: TermPriors, theta: Floats) -> tuple[float, Floats]:
+def cholesky_density(term: TermPriors, theta: Floats) -> tuple[float, Floats]:
     """Density of the packed Cholesky factor; see the module docstring."""
+    if term.covariance is not None:
+        return factor_density(term.covariance, theta)
     assert term.correlation is not None
     eta = term.correlation.params[0][1]
     q = len(term.scales)

@@ -13,6 +13,7 @@ from bayesglmm.errors import SpecError
 from bayesglmm.links import get_link
 from bayesglmm.priors.prior import Prior
 from bayesglmm.priors.prior_set import PriorSet, TermPriors
+from bayesglmm.priors.wishart import draw_factors
 
 if TYPE_CHECKING:
     from bayesglmm.links import Link
@@ -136,6 +137,9 @@ def draw_parameters(
 
 
 def _draw_term(term: TermPriors, rng: Rng, count: int) -> Floats:
+    if term.covariance is not None:
+        L = draw_factors(term.covariance, rng, count)
+        return L[(slice(None), *np.tril_indices(L.shape[-1]))]
     scales = [draw_prior(p, rng, count, name) for name, p in zip(term.scale_names, term.scales)]
     sd = np.stack(scales, axis=1)
     if term.correlation is None:

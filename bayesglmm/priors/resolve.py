@@ -12,7 +12,7 @@ from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import SpecError
 from bayesglmm.families import auxiliary_range
 from bayesglmm.names import auxiliary_label, scale_columns
-from bayesglmm.priors import defaults
+from bayesglmm.priors import defaults, wishart
 from bayesglmm.priors.prior import Prior
 from bayesglmm.priors.prior_set import PriorSet, TermPriors
 
@@ -44,8 +44,9 @@ def resolve_priors(
     request : {"default", "flat"} or mapping
         A mapping names :class:`Prior` objects by target: ``"Intercept"``, a coefficient's name, ``"fixed"`` (or
         ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.<column>.sd"`` for
-        one, ``"<group>.corr"``, or an auxiliary (``"sigma"``, ``"theta"``, ...). A more specific target wins. Where an
-        auxiliary has its own formula its coefficients are ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes.
+        one, ``"<group>.corr"``, ``"<group>.cov"`` (a Wishart prior in place of those), or an auxiliary (``"sigma"``,
+        ``"theta"``, ...). A more specific target wins. Where an auxiliary has its own formula its
+        coefficients are ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes.
     design : Design
         The data, for the default scales.
     family, link : Family, Link
@@ -162,6 +163,11 @@ def _term_priors(
     eta: float,
 ) -> TermPriors:
     term = block.terms[k]
+    coordinates = cov.forms[k].coordinates(term.size)
+    if any(c.kind == "free" for c in coordinates):
+        together = chooser.covariance(f"{block.group}.cov", term.size)
+        if together is not None:
+            return TermPriors((), None, (), covariance=together, covariance_name=f"{block.group}.cov")
     whole = f"{block.group}.sd"
     scales, names = [], []
     for j, shared in enumerate(columns):
@@ -170,7 +176,6 @@ def _term_priors(
         only = shared == block.columns
         names.append(whole if only else own)
         scales.append(chooser(scale_default(block.z[:, term.start + j : stop]), POSITIVE, own, whole))
-    coordinates = cov.forms[k].coordinates(term.size)
     correlation = defaults.correlation_prior(coordinates, eta)
     target = f"{block.group}.corr"
     if correlation is not None:
@@ -198,7 +203,7 @@ class _Chooser:
         low, high = prior.support
         # A coefficient is free on the line: a bounded prior would put the mode of the posterior at the bound.
         fits = (low, high) == LINE if allowed == LINE else low >= allowed[0] and high <= allowed[1]
-        if prior.name == "LKJ" or not fits:
+        if prior.of_matrix or not fits:
             words, example = _EXPECTED.get(allowed) or _on_interval(*allowed)
             raise SpecError(f"{prior} cannot be the prior of {target!r}: {words}, such as {example}.")
         return prior
@@ -211,15 +216,32 @@ class _Chooser:
         prior = asked[1]
         if default.name == "LKJ":
             if prior.name != "LKJ":
-                raise SpecError(f"{prior} cannot be the prior of {target!r}, a correlation matrix: use LKJ(eta=2).")
+                whole = f"; {target[:-5]}.cov is the covariance matrix" if prior.of_matrix else ""
+                raise SpecError(
+                    f"{prior} cannot be the prior of {target!r}, a correlation matrix: use LKJ(eta=2){whole}."
+                )
             return prior
         low, high = next((c.low, c.high) for c in coordinates if c.kind == "interval")
-        if prior.name == "LKJ" or prior.on != "value" or prior.support[0] < low or prior.support[1] > high:
+        if prior.of_matrix or prior.on != "value" or prior.support[0] < low or prior.support[1] > high:
             raise SpecError(
                 f"{prior} cannot be the prior of {target!r}, a correlation between {low:.4g} and {high:.4g}: use a "
                 f"distribution inside that interval, such as Uniform(lower={low:.4g}, upper={high:.4g})."
             )
         return prior
+
+    def covariance(self, target: str, q: int) -> Prior | None:
+        """The prior of a whole covariance matrix, where one was asked for."""
+        asked = self._asked((target,))
+        if asked is None:
+            return None
+        prior = asked[1]
+        if prior.name not in wishart.NAMES:
+            raise SpecError(
+                f"{prior} cannot be the prior of {target!r}, a covariance matrix: use Wishart(df={q + 1}, scale=1, "
+                f"on='precision') or InverseWishart, or give sds and correlations their own priors "
+                f"({target[:-4]}.sd, {target[:-4]}.corr)."
+            )
+        return wishart.of_size(prior, q, target)
 
     def check_all_used(self, aliased: Sequence[str]) -> None:
         """Every target the user named must exist."""
@@ -228,9 +250,26 @@ class _Chooser:
                 continue
             if target in aliased:
                 raise SpecError(f"{target!r} has no prior: it is a combination of other columns and not estimated.")
+            self._refuse_matrix(target)
             near = get_close_matches(target, self.targets, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise SpecError(f"unknown prior target {target!r}.{hint} Targets: {', '.join(self.targets)}.")
+
+    def _refuse_matrix(self, target: str) -> None:
+        """A prior of a covariance matrix beside those of its parts, or of a term that has none."""
+        for whole in self.request:
+            if whole in self.targets and whole.endswith(".cov") and target.startswith(whole[:-3]):
+                raise SpecError(
+                    f"{target!r} has a prior, and so has {whole!r}, of sds and correlations together: leave one of "
+                    "them out."
+                )
+        group = target.removesuffix(".cov")
+        if group != target and f"{group}.sd" in self.targets:
+            raise SpecError(
+                f"{target!r} is for the covariance matrix of two or more correlated columns, and {group} has none: "
+                f"give {group + '.sd'!r} a prior; for one column Wishart(df, scale) on the precision is "
+                "Gamma(alpha=df/2, beta=1/(2 scale), on='precision')."
+            )
 
 
 _EXPECTED = {

@@ -92,6 +92,21 @@ def test_prior_draws_follow_the_priors() -> None:
     assert prior["h"].dims[-2:] == ("h.level", "h.column")
 
 
+@pytest.mark.parametrize("on", ["precision", "value"])
+def test_prior_draws_follow_a_wishart_prior(on: str) -> None:
+    """E(W) = df · scale, within five Monte Carlo errors; √(df (S_ij² + S_ii S_jj)) is the sd of an entry."""
+    count, scale = 400, np.array([[0.5, 0.2], [0.2, 0.9]])
+    problem = crossed_problem(
+        get_family("gaussian"), "identity", priors={"g.cov": Prior("Wishart", df=6, scale=scale, on=on)}
+    )
+    draws = pm.sample_prior_predictive(count, model=build_model(problem), random_seed=3, compile_kwargs={"mode": FAST})
+    sd, corr = (draws["prior"][name].values[0] for name in ("g.sd", "g.corr"))
+    cov = sd[:, :, None] * corr * sd[:, None, :]
+    mean = (np.linalg.inv(cov) if on == "precision" else cov).mean(axis=0)
+    spread = np.sqrt(6 * (scale**2 + np.outer(np.diag(scale), np.diag(scale))) / count)
+    np.testing.assert_array_less(np.abs(mean - 6 * scale), 5 * spread)
+
+
 def test_powered_weights_multiply_the_log_density_and_leave_the_draws() -> None:
     family = get_family("poisson")
     weighted, plain = (crossed_problem(family, "log", weights=w) for w in (True, False))

@@ -111,7 +111,7 @@ def random_point(model: Any, spread: float, rng: np.random.Generator) -> list[np
     return point
 
 
-def check_joint(problem: Problem, points: int = 2, spread: float = 0.5) -> None:
+def check_joint(problem: Problem, points: int = 2, spread: float = 0.5, tolerance: float = 1e-8) -> None:
     """In the coordinates PyMC samples in, with every Jacobian."""
     model, graph = compiled_graph(problem, jacobian=True)
     rng = np.random.default_rng(8)
@@ -122,7 +122,7 @@ def check_joint(problem: Problem, points: int = 2, spread: float = 0.5) -> None:
         u, shift = standardised(problem, found)
         ours = joint_logp(problem, at.beta, at.theta, at.psi, u, working=True) - shift - whitening
         assert np.isfinite(theirs)
-        assert ours == pytest.approx(theirs, rel=1e-8, abs=1e-8)
+        assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
 
 
 def spread_of(family: Family, link: str) -> float:
@@ -149,6 +149,20 @@ def test_joint_density_every_link(pair: tuple[Family, str], form: str) -> None:
 @pytest.mark.parametrize("form", ["unstructured", "diagonal", "cs", "ar1", "known"])
 def test_joint_density_three_columns_and_two_terms_of_a_group(form: str) -> None:
     check_joint(three_column_problem(form), points=4)
+
+
+WISHARTS = {
+    "precision": Prior("Wishart", df=4.5, scale=0.6, on="precision"),
+    "covariance": Prior("Wishart", df=5, scale=0.3),
+    "inverse": Prior("InverseWishart", df=3.5, scale=2),
+}
+
+
+@pytest.mark.parametrize("kind", WISHARTS)
+def test_joint_density_under_wishart_priors(kind: str) -> None:
+    priors = {"g.cov": WISHARTS[kind]}
+    check_joint(three_column_problem("unstructured", priors), points=4, tolerance=1e-10)
+    check_joint(crossed_problem(LIKELIHOODS[0], LIKELIHOODS[0].links[0], "known", priors), tolerance=1e-10)
 
 
 USER_PRIORS = {

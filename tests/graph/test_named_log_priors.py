@@ -50,9 +50,12 @@ def log_slope_of_cholesky(problem: Problem, theta: np.ndarray) -> float:
     return total
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, "wishart"])
 def test_parts_sum_to_the_joint_prior(form: str) -> None:
-    for problem in (crossed_problem(get_family("negative_binomial"), "log", form), three_column_problem(form)):
+    family, priors = get_family("negative_binomial"), "default"
+    if form == "wishart":
+        form, priors = "unstructured", {"g.cov": bg.Prior("Wishart", df=5, scale=0.7, on="precision")}
+    for problem in (crossed_problem(family, "log", form, priors), three_column_problem(form, priors)):
         draws = some_draws(problem)
         parts = log_prior(problem, posterior_variables(problem, draws))
         total = sum(v.reshape(2, 3, -1).sum(axis=2) for v in parts.values())
