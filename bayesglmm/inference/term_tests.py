@@ -5,8 +5,8 @@ columns in the order T₁, T₂, ..., the rows of R that belong to T_k test T_k 
 stands after (in a linear model their sum of squares is the sequential one). Type II puts the terms that do not contain
 T_k first, in the marginality principle's sense (``a`` is contained in ``a:x`` also where x is a number, which SAS and
 lmerTest see otherwise). The variance parameters do not enter: X'WX is not X'V⁻¹X, so that a hypothesis does not depend
-on estimates. Satterthwaite's denominator of several rows depends on the rows themselves: they are R's, each divided by its
-diagonal entry, and for a term that nothing of type II contains the coefficients one by one, as in lmerTest.
+on estimates. Satterthwaite's denominator of several rows depends on the rows themselves: they are R's, each divided by
+its diagonal entry, and for a term that nothing of type II contains the coefficients one by one, as in lmerTest.
 
 Goodnight (1980), Comm. Statistics A9, 167-180 (the four types); Kuznetsova, Brockhoff & Christensen (2017), J. Stat.
 Software 82(13), section 2; Nelder (1977), JRSS A 140, 48-77 (marginality).
