@@ -6,6 +6,11 @@ Every message says what was given, what was expected and what to do. Nothing in 
 
 from __future__ import annotations
 
+import os
+import warnings
+from pathlib import Path
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _SHOWN = 160  # characters of a formula that an error shows
 
 
@@ -79,3 +84,16 @@ class SeparationWarning(BayesGLMMWarning):
 
 class DataWarning(BayesGLMMWarning):
     """Rows or columns were left out, and how many."""
+
+
+def warn(message: str, category: type[BayesGLMMWarning]) -> None:
+    """Warn, at the line outside the package that the call came from, however deep inside it the reason was found.
+
+    Parameters
+    ----------
+    message : str
+        What is the matter and what to do.
+    category : type
+        The warning's class.
+    """
+    warnings.warn(message, category, skip_file_prefixes=(_PACKAGE,))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from bayesglmm.design.rank import column_relations, independent_columns
 from bayesglmm.design.response import build_response, check_constant_response, response_expressions
 from bayesglmm.design.rows import Rows, check_positive, read_rows
 from bayesglmm.design.types import Design, Floats, Response
-from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.errors import DataError, DataWarning, warn
 from bayesglmm.formula import Formula, parse_formula
 from bayesglmm.formula.expressions import render
 from bayesglmm.formula.formula import column_names, term_factors
@@ -138,7 +137,7 @@ def _full_rank(X: Floats, spec: Any) -> tuple[Floats, NDArray[np.bool_], Floats 
     check_size(X.shape[0], X.shape[1], len(aliased))
     if not aliased:
         return X, keep, None
-    warn_aliased(aliased, stacklevel=4)
+    warn_aliased(aliased)
     return X[:, keep], keep, column_relations(X, keep)
 
 
@@ -282,13 +281,12 @@ def _weights(rows: Rows) -> Floats | None:
     return weights.copy()
 
 
-def warn_aliased(aliased: tuple[str, ...], stacklevel: int = 3) -> None:
+def warn_aliased(aliased: tuple[str, ...]) -> None:
     """Warn of columns that were left out."""
     names = ", ".join(aliased[:10]) + (", …" if len(aliased) > 10 else "")
-    warnings.warn(
+    warn(
         f"Not estimable and left out, because they are linear combinations of earlier columns: {names}.",
         DataWarning,
-        stacklevel=stacklevel,
     )
 
 

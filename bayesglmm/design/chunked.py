@@ -195,7 +195,7 @@ def build_chunked_design(
     aliased = tuple(name for name, kept in zip(names, keep) if not kept)
     check_size(settled.kept, len(names), len(aliased))
     if aliased:
-        warn_aliased(aliased, stacklevel=4)
+        warn_aliased(aliased)
     bound = replace(
         bound,
         X=bound.X[:, keep],

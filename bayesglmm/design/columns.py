@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.design.types import Floats, Ints
-from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.errors import DataError, DataWarning, warn
 
 
 @dataclass(frozen=True)
@@ -198,11 +197,10 @@ def _warn_of_numbers(factor: Factor, name: str) -> None:
         return
     if (values[np.isfinite(values)] % 1 != 0).any():
         shown = ", ".join(factor.levels[:3])
-        warnings.warn(
+        warn(
             f"The column {name!r} holds numbers stored as text ({shown}, …) and is read as {len(values)} categories. "
             "Convert it to numbers if that is not meant, or to a categorical type if it is.",
             DataWarning,
-            stacklevel=5,
         )
 
 

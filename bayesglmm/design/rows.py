@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from bayesglmm.design.columns import (
     take_levels,
 )
 from bayesglmm.design.types import Floats
-from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.errors import DataError, DataWarning, warn
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _complete(everything: list[tuple[str, Column]], nrows: int) -> tuple[NDArray
     return kept, counts
 
 
-def report_missing(counts: dict[str, int], nrows: int, kept: int, stacklevel: int = 4) -> None:
+def report_missing(counts: dict[str, int], nrows: int, kept: int) -> None:
     """Warn of rows that were left out for missing values, and refuse a table of which nothing is left.
 
     Parameters
@@ -133,8 +132,6 @@ def report_missing(counts: dict[str, int], nrows: int, kept: int, stacklevel: in
         Missing values by column.
     nrows, kept : int
         Rows of the table, and those without a missing value.
-    stacklevel : int
-        Of the warning.
     """
     if kept == nrows:
         return
@@ -144,7 +141,7 @@ def report_missing(counts: dict[str, int], nrows: int, kept: int, stacklevel: in
         hint = f" The column {', '.join(map(repr, empty))} has no values at all." if empty else ""
         raise DataError(f"Every row has a missing value in a column the model uses ({by_column}).{hint}")
     message = f"Dropped {nrows - kept} of {nrows} rows with missing values ({by_column})."
-    warnings.warn(message, DataWarning, stacklevel=stacklevel)
+    warn(message, DataWarning)
 
 
 def read_argument(name: str, given: Any, table: Table) -> Floats:

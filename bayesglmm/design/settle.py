@@ -120,9 +120,7 @@ def settle[L: Looker](
     if settled.nrows == 0:
         raise DataError("The chunks have no rows.")
     order = [*used_columns(formula), *arguments]
-    report_missing(
-        {name: settled.gaps[name] for name in order if name in settled.gaps}, settled.nrows, settled.kept, stacklevel=6
-    )
+    report_missing({name: settled.gaps[name] for name in order if name in settled.gaps}, settled.nrows, settled.kept)
     frame = pd.concat(settled.witnesses, ignore_index=True)
     states = {text: learner.state() for text, (_, learner) in learned.items()}
     return _witness_design(formula, frame, arguments, states), settled, looked

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.diagnose.loo import without_rows
 from bayesglmm.diagnose.residuals import residuals
-from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, ConvergenceWarning, MethodError
+from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, ConvergenceWarning, MethodError, warn
 from bayesglmm.inference.bootstrap import refit_options
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.prediction import row_parts, working_weights_at
@@ -151,11 +151,10 @@ def group_influence(problem: Problem, result: Result, group: str, *, progress: A
     estimates = pd.DataFrame(rows, index=pd.Index(block.levels, name=group), columns=list(whole))
     lost = estimates.index[estimates.isna().any(axis=1)]
     if len(lost):
-        warnings.warn(
+        warn(
             f"{len(lost)} of {len(rows)} fits without a level of {group} failed or did not converge: "
             f"{', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}. Their rows are missing values.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     names = list(problem.design.columns)
     change = result.beta - estimates[names].to_numpy()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import DataError, DataWarning
+from bayesglmm.errors import DataError, DataWarning, warn
 from bayesglmm.families.base import Family, Support
 
 Floats = NDArray[np.float64]
@@ -148,7 +147,7 @@ def _check_integer(family: Family, response: ResponseLike, integer: bool) -> Non
     )
     if integer:
         raise DataError(message)
-    warnings.warn(message, DataWarning, stacklevel=3)
+    warn(message, DataWarning)
 
 
 def _outside(y: Floats, support: Support) -> NDArray[np.bool_]:

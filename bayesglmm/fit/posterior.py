@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.errors import ConvergenceWarning
+from bayesglmm.errors import ConvergenceWarning, warn
 from bayesglmm.fit.found import Found
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Posterior(Found):
 
         result = refine(self.model.problem, self.result, to, **options)
         if not result.status.converged:
-            warnings.warn(f"not to be used as it is: {result.status.message}", ConvergenceWarning, stacklevel=2)
+            warn(f"not to be used as it is: {result.status.message}", ConvergenceWarning)
         return Fit(self.model, result)
 
     def loo(

@@ -8,7 +8,6 @@ so do the ends.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import names, quantiles
-from bayesglmm.errors import ConvergenceWarning, MethodError
+from bayesglmm.errors import ConvergenceWarning, MethodError, warn
 from bayesglmm.inference.profile import Profile, profile_end
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.charts import Chart, covariance_chart
@@ -161,11 +160,10 @@ def _interval(problem: Problem, result: Result, place: Place, cut: float) -> tup
     curve = Profile(signed_root(maximum), estimate, maximum.unit, chart.low, chart.high, TOLERANCE)
     low, high = sorted(place.back(profile_end(curve, cut, sign)) for sign in (-1.0, 1.0))
     if (gain := maximum.highest - maximum.best) > HIGHER:
-        warnings.warn(
+        warn(
             f"profiling {place.name} found a log-likelihood higher by {gain:.3g}: the fit is not at the highest "
             "maximum and its intervals are not to be used.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return low, high
 

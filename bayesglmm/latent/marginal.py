@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import DataError, MethodError, SeparationWarning
+from bayesglmm.errors import DataError, MethodError, SeparationWarning, warn
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
@@ -170,7 +169,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
     eta[objective.order] = mode.eta
     separated = _separation(problem, beta, optimum.converged)
     if separated:
-        warnings.warn(f"{separated}.", SeparationWarning, stacklevel=3)
+        warn(f"{separated}.", SeparationWarning)
     evaluation = optimum.point.evaluation
     assert evaluation is not None
     return Result(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import BayesGLMMWarning, MethodError
+from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.scores.chunked import OverParts, chunked_profile, chunked_rows, memory_rows
@@ -178,11 +177,10 @@ def _warn_of_few_clusters(clusters: tuple[int, ...], p: int) -> None:
     """The scores of G clusters sum to zero, so that their covariance has rank G − 1 at most."""
     few = min(clusters)
     if few <= p:
-        warnings.warn(
+        warn(
             f"a cluster-robust covariance from {few} clusters for {p} coefficients is singular and far too small; "
             "fit fewer coefficients, or use 'gee' with a corrected covariance, or random effects.",
             BayesGLMMWarning,
-            stacklevel=6,
         )
 
 

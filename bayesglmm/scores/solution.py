@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import BayesGLMMWarning, DataWarning, SeparationWarning
+from bayesglmm.errors import BayesGLMMWarning, DataWarning, SeparationWarning, warn
 from bayesglmm.parameters import auxiliary_values
 from bayesglmm.problem import Problem
 from bayesglmm.result import Status
@@ -145,7 +145,7 @@ def _look_for_separation(problem: Problem, source: RowSource, scored: Scored, st
     if found is None:
         return status
     text = found.describe(None if problem.design.chunks is not None else problem.design.index)
-    warnings.warn(f"{text}.", SeparationWarning, stacklevel=4)
+    warn(f"{text}.", SeparationWarning)
     return replace(status, converged=False, message=text)
 
 
@@ -158,5 +158,5 @@ def _look_at_condition(scored: Scored, status: Status) -> Status:
         f"{max(0, int(15 - np.log10(condition)))} correct digits; centre, rescale or drop columns, or use poly()"
     )
     if status.converged:  # under separation the columns are not to blame
-        warnings.warn(f"{text}.", DataWarning, stacklevel=4)
+        warn(f"{text}.", DataWarning)
     return replace(status, notes=(*status.notes, text))
