@@ -128,6 +128,8 @@ def objection(method: Method, problem: Problem) -> str | None:
             "integrates over exactly one grouping factor, or two of which one is strictly nested in the other, and the "
             f"model has {', '.join(groups) or 'none'}{crossed}"
         )
+    if method.random == "one or nested" and any(c.precision is not None for c in problem.covariance):
+        return "integrates level by level, and a known covariance ties the levels together"
     if problem.design.auxiliaries and method.families != "likelihood":
         modelled = ", ".join(a.name for a in problem.design.auxiliaries)
         return f"takes one dispersion for all rows, and the model has a linear predictor of {modelled}"

@@ -306,7 +306,7 @@ case(
 case(
     "agq of levels with a known covariance",
     bg.MethodError,
-    r"a known covariance ties the levels together. Use method='laplace'",
+    r"a known covariance ties the levels together. Methods that apply to this model: .*laplace",
     covariance={"g": bg.Known(np.eye(6) + 0.1, levels=list("abcdef"))},
     fit="agq",
 )
