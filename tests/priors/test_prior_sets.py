@@ -191,7 +191,7 @@ def test_unknown_target_lists_the_known_ones() -> None:
     with pytest.raises(SpecError) as error:
         priors_of(problem, {"nonsense": Prior("Normal")})
     listed = str(error.value).split("Targets: ")[1].rstrip(".").split(", ")
-    assert listed == ["Intercept", "x", "fixed", "b", "g.Intercept.sd", "g.sd", "g.x.sd", "g.corr", "sigma"]
+    assert listed == ["Intercept", "x", "fixed", "b", "g.cov", "g.Intercept.sd", "g.sd", "g.x.sd", "g.corr", "sigma"]
 
 
 # --- the joint density ------------------------------------------------------------------------------------------
