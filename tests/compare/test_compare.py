@@ -186,7 +186,7 @@ def test_an_executor_that_cannot_take_the_model_is_a_failure_with_a_reason():
     with Refusing(1) as pool:
         cmp = bg.compare(usual_model(), ["pql"], executor=pool)
     assert list(cmp.failures) == ["pql", "mcmc"]
-    assert "pickle" in cmp.failures["pql"]
+    assert "local object" in cmp.failures["pql"]
 
 
 def test_warnings_of_a_method_become_notes_and_are_not_lost():
