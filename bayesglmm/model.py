@@ -6,27 +6,19 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.covariance import bind_covariance, bind_errors, extra_levels
-from bayesglmm.definition import Definition
-from bayesglmm.design import as_chunks, build_chunked_design, build_design, row_values, with_levels
-from bayesglmm.design.auxiliary import auxiliary_formulas
-from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, FormulaError, MethodError, SingularFitWarning, warn
-from bayesglmm.families import get_family
-from bayesglmm.families.check import check_response
+from bayesglmm.definition import Definition, bind, inputs_in_words
+from bayesglmm.design import row_values
+from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning, warn
 from bayesglmm.fit import Fit
-from bayesglmm.latent.row_effects import check_row_effects
-from bayesglmm.links import get_link
 from bayesglmm.methods.registry import ROW_OPTIONS, applicable, choose, get_method, natural_method, objection
 from bayesglmm.parameters import pack, parameter_names
-from bayesglmm.priors import resolve_priors
-from bayesglmm.problem import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayesglmm.design.types import Design
     from bayesglmm.families.base import Family
     from bayesglmm.links import Link
 
@@ -101,38 +93,6 @@ class Model:
         about: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        if not isinstance(formula, str):
-            raise FormulaError(f"formula is {formula!r}; a text such as 'y ~ x + (1 | g)' is expected.")
-        if covariance is not None and not isinstance(covariance, Mapping):
-            raise MethodError(f"covariance is {covariance!r}; a dict of group → form is expected.")
-        row, own = auxiliary_formulas(get_family(family), dispersion, zi)
-        bound_link = get_link(row.links[0] if link is None else link, row)
-        given = {"weights": weights, "offset": offset, "exposure": exposure}
-        chunks = as_chunks(data)
-        if chunks is None:
-            design = build_design(formula, data, **given, auxiliaries=own)
-            design = replace(design, response=check_response(row, design.response))
-            design = with_levels(design, extra_levels(design.blocks, covariance))
-        else:
-            if covariance or own or not isinstance(priors, str):
-                raise MethodError("Data in chunks are fitted by 'irls': no priors, covariance, dispersion or zi.")
-            design = build_chunked_design(formula, chunks, partial(check_response, row), **given)
-        if row.adapt is not None:
-            row = row.adapt(design.response, bound_link)
-        maps = bind_covariance(design.blocks, dict(covariance) if covariance else None)
-        self.problem = Problem(
-            design=design,
-            family=row,
-            link=bound_link,
-            covariance=maps,
-            priors=None if row.quasi or chunks is not None else resolve_priors(priors, design, row, bound_link, maps),
-            priors_given=not isinstance(priors, str),
-            errors=bind_errors(errors, design, data, row, bound_link),
-        )
-        if design.blocks and errors is None:
-            check_row_effects(self.problem)
-        self.formula = formula
-        self.data = data
         #: The arguments, from which the model can be made again.
         self.definition = Definition(
             formula,
@@ -140,18 +100,20 @@ class Model:
             link,
             priors,
             covariance,
-            **given,
-            dispersion=dispersion,
-            zi=zi,
-            errors=errors,
+            weights,
+            offset,
+            exposure,
+            dispersion,
+            zi,
+            errors,
             about=dict(about or {}),
             defaults={m: dict(own) for m, own in (defaults or {}).items()},
         )
+        self.problem = bind(self.definition, data)
+        self.formula = formula
+        self.data = data
         #: Weights, offset and exposure in words, for summaries and reports.
-        self.inputs = {k: v if isinstance(v, str) else "given values" for k, v in given.items() if v is not None}
-        self.inputs |= {k: v for k, v in (("dispersion", dispersion), ("zi", zi)) if v is not None}
-        if self.problem.errors is not None:
-            self.inputs["errors"] = self.problem.errors.label
+        self.inputs = inputs_in_words(self.definition, self.problem)
 
     def __repr__(self) -> str:
         design = self.problem.design
@@ -180,7 +142,7 @@ class Model:
         return self.problem.link
 
     @property
-    def design(self) -> Any:
+    def design(self) -> Design:
         """Arrays made from formula and table."""
         return self.problem.design
 
