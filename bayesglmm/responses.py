@@ -29,7 +29,7 @@ def at_levels(effects: Floats, block: RandomBlock) -> Floats:
 
 
 def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: np.random.Generator) -> Floats:
-    """Linear predictors, shape (draws, n); an unseen level gets an effect of its own from the model."""
+    """Linear predictors, shape (draws, n); rows of an unseen level share an effect drawn from the model."""
     count = draws.beta.shape[0] * draws.beta.shape[1]
     eta = draws.beta.reshape(count, -1) @ design.X.T + design.offset
     if level != "conditional":
@@ -41,8 +41,9 @@ def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: n
         new = np.flatnonzero(block.codes < 0)
         if len(new):
             spread = np.stack([problem.covariance[k].factor(t[where]) for t in theta])
-            fresh = np.einsum("drc,dnc->dnr", spread, rng.standard_normal((count, len(new), len(block.columns))))
-            eta[:, new] += np.sum(block.z[new] * fresh, axis=2)
+            levels, which = np.unique(-block.codes[new], return_inverse=True)
+            fresh = np.einsum("drc,dlc->dlr", spread, rng.standard_normal((count, len(levels), len(block.columns))))
+            eta[:, new] += np.sum(block.z[new] * fresh[:, which], axis=2)
     return eta
 
 

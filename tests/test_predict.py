@@ -8,6 +8,9 @@ from reference_data import frame
 from scipy import integrate, stats
 
 import bayesglmm as bg
+from bayesglmm.design import rebind
+from bayesglmm.posterior import parameter_draws
+from bayesglmm.responses import predictors_at
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,19 @@ def test_unseen_level_has_the_whole_prior_variance(cbpp_fit):
     sd = cbpp_fit.varcomp["sd"][0]
     assert new["estimate"].item() == pytest.approx(population["estimate"].item(), rel=1e-12)
     assert new["se"].item() ** 2 == pytest.approx(population["se"].item() ** 2 + sd**2, rel=1e-8)
+
+
+def test_rows_of_one_unseen_level_share_what_is_drawn_for_it(cbpp_fit):
+    """Covariance of the drawn log odds of two rows: the variance of the herd, or nothing of it."""
+    rows = frame("cbpp").head(3).assign(herd=["new", "new", "other"])
+    problem, result = cbpp_fit.model.problem, cbpp_fit.result
+    design, rng = rebind(problem.design, rows), np.random.default_rng(5)
+    sample = parameter_draws(problem, result, 4000, rng)
+    for level in ("conditional", "marginal"):
+        eta = predictors_at(problem, sample, design, rng, level) - sample.beta[0] @ design.X.T
+        corr = np.corrcoef(eta.T)
+        assert corr[0, 1] == pytest.approx(1.0, abs=1e-12)
+        assert abs(corr[0, 2]) < 5 / np.sqrt(4000)
 
 
 def test_marginal_mean_is_the_integral(cbpp_fit):

@@ -93,7 +93,11 @@ def rebind_block(
     groups: Mapping[str, Factor],
     index: pd.Index,
 ) -> RandomBlock:
-    """Build the same block from new data; levels that were not seen, or a column that is absent, get code -1."""
+    """Build the same block from new data.
+
+    Levels that were not seen get the codes -1, -2, ... in the order in which they appear, so that rows of one such
+    level can share what is drawn for it; where a column is absent every row counts as a level of its own.
+    """
     names = binding.terms[0].factors
     if all(name in groups for name in names):
         parts = [recode(groups[name], levels) for name, levels in zip(names, binding.levels)]
@@ -101,8 +105,11 @@ def rebind_block(
         position = np.minimum(np.searchsorted(binding.cells, cells), len(binding.cells) - 1)
         known = np.logical_and.reduce([part >= 0 for part in parts]) & (binding.cells[position] == cells)
         codes = np.where(known, position, -1)
+        if not known.all():
+            own = _cells([groups[name].codes for name in names], [groups[name].levels for name in names])
+            codes[~known] = -1 - pd.factorize(own[~known])[0]
     else:
-        codes = np.full(len(index), -1, dtype=np.int64)
+        codes = -1 - np.arange(len(index), dtype=np.int64)
     matrices = [build_matrix(t.terms, columns, index, spec)[0] for t, spec in zip(binding.terms, binding.specs)]
     return _assemble(binding, codes, matrices)
 

@@ -73,7 +73,7 @@ class RandomBlock:
     levels : tuple of str
         Level names that occur in the data, in the factor's order.
     codes : ndarray of int64, shape (n,)
-        Index into `levels` per row; -1 (new data only) for a level that was not seen.
+        Index into `levels` per row; new data only: -1, -2, ... for the levels that were not seen.
     z : ndarray, shape (n, q)
         Column values; q summed over the terms.
     columns : tuple of str, length q

@@ -27,11 +27,13 @@ class Predicting(Found):
             Mean of the response, linear predictor η, draws of a new observation, or (for an ordered response) the
             probability of every category.
         level : {"conditional", "population", "marginal"}
-            With each row's own random effects, with random effects at zero, or averaged over them.
+            With each row's own random effects, with random effects at zero, or averaged over them. A level that was
+            not seen is at zero with its whole variance; where there are draws, or responses are drawn, it gets an
+            effect from the model, which all its rows share.
         ci : float
             Coverage of the intervals.
         **options
-            ``offset=``, ``exposure=`` for the new rows; ``draws=``, ``seed=`` for ``kind="response"``.
+            ``offset=``, ``exposure=`` for the new rows; ``draws=``, ``seed=``, ``trials=`` for ``kind="response"``.
 
         Returns
         -------

@@ -116,7 +116,7 @@ def test_transforms_keep_what_they_learned():
     np.testing.assert_allclose(one.X, design.X[[4]], rtol=1e-12)
 
 
-def test_unseen_and_absent_groups_have_code_minus_one():
+def test_unseen_and_absent_groups_have_negative_codes():
     data = table()
     design = build_design("y ~ x + (x | g) + (1 | g:k)", data)
     new = data.iloc[:4].assign(g=["a", "new", "b", "new"], k=[1, 1, 99, 99])
@@ -126,9 +126,18 @@ def test_unseen_and_absent_groups_have_code_minus_one():
     assert g.levels == design.blocks[0].levels
     g, gk = rebind(design, data.drop(columns="k")).blocks
     np.testing.assert_array_equal(g.codes, design.blocks[0].codes)
-    assert (gk.codes == -1).all()
+    assert gk.codes.tolist() == [-1 - i for i in range(60)]
     for block in rebind(design, data[["x"]]).blocks:
-        assert (block.codes == -1).all()
+        assert block.codes.tolist() == [-1 - i for i in range(60)]
+
+
+def test_rows_of_one_unseen_level_have_one_code():
+    data = table()
+    design = build_design("y ~ x + (1 | g) + (1 | g:k)", data)
+    new = data.iloc[:6].assign(g=["zz", "a", "yy", "zz", "yy", "a"], k=[7, 99, 8, 9, 8, 99])
+    g, gk = rebind(design, new).blocks
+    assert g.codes.tolist() == [-1, 0, -2, -1, -2, 0]
+    assert gk.codes.tolist() == [-1, -2, -3, -4, -3, -2]
 
 
 def test_a_combination_that_was_not_seen_is_unseen_even_when_its_parts_were():
