@@ -15,8 +15,11 @@ from bayesglmm.latent.linear_start import relative
 from bayesglmm.latent.working_expansion import Expansion, Place
 from bayesglmm.latent.working_model import Loop, State
 from bayesglmm.links import get_link
+from bayesglmm.parameters import auxiliary_values
 from bayesglmm.result import Status
 from bayesglmm.scores.acceleration import Path
+from bayesglmm.scores.fitted import deviance_at
+from bayesglmm.scores.working import deviance_terms
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +29,8 @@ PSI_LIMIT = 16.0
 ROUNDING, PATIENCE = 1e-8, 10
 #: Moves that turn back and forth are mixed from this length on.
 OSCILLATION = 0.5
+#: Deviance over that of a constant mean from which on a move went too far.
+TOO_FAR = 10.0
 
 
 def iterate(loop: Loop, tolerance: float, max_iterations: int) -> tuple[State, Status]:
@@ -96,7 +101,7 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
         grew = loop.order == 2 and total > 1.2 * state.change
         step = max(0.5 * step, 0.05) if (turned_back or grew) and not state.leapt else min(1.0, 1.2 * step)
     path, ahead = _extrapolate(loop, state, fit, to, step)
-    place = None if ahead is None or not _in_range(loop, ahead.eta) else ahead
+    place = None if ahead is None or not _possible(loop, ahead) else ahead
     leapt = place is not None
     place = place or _inside(loop, here, to, step)
     moved = replace(state, fit=fit, move=move, change=total, step=step, path=path, leapt=leapt)
@@ -153,13 +158,30 @@ def _extrapolate(loop: Loop, state: State, fit: LinearFit, to: Place, step: floa
 def _inside(loop: Loop, here: Place, to: Place, step: float) -> Place | None:
     """The place as far along as the link and the family's mean allow; None when hardly any way is left."""
     for _ in range(30):
-        eta = here.eta + step * (to.eta - here.eta)
-        if _in_range(loop, eta):
-            if here.spread is None or to.spread is None:
-                return Place(eta, to.psi)
-            return Place(eta, to.psi, here.spread + step * (to.spread - here.spread), to.scale)
+        there = Place(here.eta + step * (to.eta - here.eta), to.psi)
+        if here.spread is not None and to.spread is not None:
+            there = replace(there, spread=here.spread + step * (to.spread - here.spread), scale=to.scale)
+        if _possible(loop, there):
+            return there
         step *= 0.5
     return None
+
+
+def _possible(loop: Loop, place: Place) -> bool:
+    """Whether the means there are ones the family allows, and not wildly further from the response than a constant.
+
+    A response expanded where the variance is tiny (inverse Gaussian, large powers of the mean) may send η far past any
+    mean of the data; from there no working model leads back.
+    """
+    if not _in_range(loop, place.eta):
+        return False
+    p = loop.problem
+    if p.family.name == "gaussian" and p.link.name == "identity":
+        return True
+    y, w = p.mean_response, p.case_weights
+    middle = np.full(len(y), np.average(y, weights=w))
+    constant = float(deviance_terms(p.family, middle, y, w, auxiliary_values(p, place.psi)).sum())
+    return constant <= 0.0 or float(deviance_at(p, place.eta, place.psi).sum()) <= TOO_FAR * constant
 
 
 def _in_range(loop: Loop, eta: Floats) -> bool:

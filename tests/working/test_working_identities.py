@@ -293,3 +293,23 @@ def test_gamma_fixed_points_under_every_link(link):
     oracle = dense(problem, result.theta, result.scale, y=result.eta + work.residual, weights=work.weight)
     np.testing.assert_allclose(result.beta, oracle.beta, rtol=1e-7)
     np.testing.assert_allclose(result.effects[0].ravel(), oracle.blup, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_step_far_past_the_data_does_not_run_away(order):
+    # With variance μ³ the smallest responses weigh most where the loop starts, and its first steps overshoot the data.
+    rng = np.random.default_rng(4)
+    n, g = 150, rng.integers(0, 15, 150)
+    x, a = rng.normal(size=n), rng.choice(list("pqr"), n)
+    mu = np.exp(0.3 + 0.5 * x + rng.normal(size=15)[g])
+    data = pd.DataFrame({"y": rng.wald(mu, 0.7 * mu), "x": x, "a": a, "g": g.astype(str)})
+    problem = problem_of("y ~ x + a + (1 | g)", data, "inverse_gaussian", link="log")
+    result = fit_working(problem, method="pql", order=order)
+    assert result.status.converged
+    if order == 2:
+        np.testing.assert_allclose(result.beta, fit_working(problem).beta, atol=0.1)
+        return
+    work = working_quantities(problem.family, problem.link, result.eta, problem.mean_response, np.ones(n))
+    oracle = dense(problem, result.theta, result.scale, y=result.eta + work.residual, weights=work.weight)
+    np.testing.assert_allclose(result.beta, oracle.beta, rtol=1e-7)
+    np.testing.assert_allclose(result.effects[0].ravel(), oracle.blup, rtol=1e-6, atol=1e-9)
