@@ -24,6 +24,7 @@ from bayesglmm.latent.charts import Chart, covariance_chart
 from bayesglmm.latent.held import HeldMaximum, signed_root
 from bayesglmm.latent.quadrature_nodes import settings
 from bayesglmm.latent.threads import one_thread
+from bayesglmm.latent.units import Units, in_units
 from bayesglmm.links import get_link
 from bayesglmm.marginals import marginals
 from bayesglmm.problem import Problem
@@ -94,7 +95,8 @@ def profile_table(
     problem.need_independent_errors("a profile")
     if reference not in (None, "chi2"):
         raise MethodError(f"reference is {reference!r}; a marginal-likelihood profile is cut off by 'chi2' only.")
-    places = {place.name: place for place in _places(problem, result)}
+    units = in_units(problem)
+    places = {place.name: place for place in _places(units.problem, units.away(result))}
     chosen = list(places) if parameters is None else [str(v) for v in np.atleast_1d(parameters)]
     unknown = [name for name in chosen if name not in places]
     if unknown:
@@ -104,7 +106,7 @@ def profile_table(
     ends = []
     with one_thread(), ticker(len(chosen), "auto", "profiles") as advance:
         for name in chosen:
-            ends.append(_interval(problem, result, places[name], cut))
+            ends.append(_interval(units, result, places[name], cut))
             advance(1)
     rows = {"estimate": [estimates[name].estimate for name in chosen]}
     rows |= {"ci_low": [low for low, _ in ends], "ci_high": [high for _, high in ends]}
@@ -151,14 +153,16 @@ def _auxiliary(problem: Problem, name: str, link: str, chart: Chart) -> tuple[st
     return "dispersion", chart, scale
 
 
-def _interval(problem: Problem, result: Result, place: Place, cut: float) -> tuple[float, float]:
+def _interval(units: Units, result: Result, place: Place, cut: float) -> tuple[float, float]:
     if _undefined(place.chart):
         return -1.0, 1.0
     maximum = HeldMaximum(place.chart, **settings(result.options))
     chart = place.chart
     estimate = float(np.clip(chart.estimate, chart.low, chart.high))
     curve = Profile(signed_root(maximum), estimate, maximum.unit, chart.low, chart.high, TOLERANCE)
-    low, high = sorted(place.back(profile_end(curve, cut, sign)) for sign in (-1.0, 1.0))
+    ends = [profile_end(curve, cut, sign) for sign in (-1.0, 1.0)]
+    entries = [entry for cov in chart.problem.covariance for entry in cov.coordinates]
+    low, high = sorted(place.back(units.entry_back(end, chart.index, entries)) for end in ends)
     if (gain := maximum.highest - maximum.best) > HIGHER:
         warn(
             f"profiling {place.name} found a log-likelihood higher by {gain:.3g}: the fit is not at the highest "

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import ticker
-from bayesglmm.latent.objective import Objective, make_objective
+from bayesglmm.latent.objective import Objective
 from bayesglmm.latent.outer import maximise
 from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settings, settle_nodes
 from bayesglmm.latent.start import Start, starting_point
-from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
+from bayesglmm.latent.units import in_units
 from bayesglmm.marginals import marginals
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -58,25 +58,25 @@ def quadrature_path(problem: Problem, result: Result, nodes: Iterable[int] | Non
     rows: list[dict[str, Any]] = []
     with one_thread(), ExitStack() as stack:
         own = settings(result.options)
-        base = make_objective(problem, **(own | {"nodes": 1}))
+        units = in_units(problem)
+        fitted = units.away(result)
+        target = units.target(**(own | {"nodes": 1}))
+        base, coordinates = target.objective, target.coordinates
         chosen = _fitting(base) if nodes is None else sorted({_plain(k) for k in nodes}, key=_size)
         if not chosen:
             raise MethodError("nodes is empty; name at least one number of nodes, e.g. nodes=[1, 5, 15].")
         settled = {k: settle_nodes(base.structure, k, base.prune) for k in chosen}
-        coordinates = Coordinates(
-            len(result.beta), base.kernel.n_aux, problem.covariance, problem.priors is not None, problem.aux_units
-        )
-        links = tuple(a.link for a in problem.auxiliaries)
-        start = starting_point(problem, base, coordinates)
+        start = starting_point(units.problem, base, coordinates)
         advance = stack.enter_context(ticker(len(chosen), "auto", "quadrature path"))
         for k in chosen:
             objective = replace(base, nodes=settled[k])
-            found = maximise(Target(objective, coordinates, problem.priors, links), start)
+            found = maximise(replace(target, objective=objective), start)
             beta, theta, psi = coordinates.split(found.point.x)
             assert found.point.evaluation is not None
-            same = objective.evaluate(result.beta, result.theta, result.psi, found.point.mode, with_gradient=False)
-            row = {"loglik": found.point.evaluation.value, "loglik_at_estimate": same.value}
-            there = replace(result, beta=beta, theta=theta, psi=psi, draws=None, scale=_scale(problem, result, psi))
+            same = objective.evaluate(fitted.beta, fitted.theta, fitted.psi, found.point.mode, with_gradient=False)
+            there = replace(fitted, beta=beta, theta=theta, psi=psi, loglik=found.point.evaluation.value, draws=None)
+            there = units.back(replace(there, scale=_scale(units.problem, fitted, psi)))
+            row = {"loglik": there.loglik, "loglik_at_estimate": same.value + units.log_jacobian}
             estimates = {name: m.estimate for name, m in marginals(problem, there).items()}
             rows.append(row | {"converged": found.converged} | estimates)
             if found.converged and found.curvature.free.all():  # from an edge there is no way back inside

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import DataError, MethodError, SeparationWarning, warn
+from bayesglmm.errors import MethodError, SeparationWarning, warn
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
 from bayesglmm.latent.enough_nodes import nodes_note
@@ -18,16 +18,15 @@ from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.quadrature_nodes import in_words
 from bayesglmm.latent.restart import search
 from bayesglmm.latent.start import starting_point
-from bayesglmm.latent.target import Coordinates, Target, make_target
+from bayesglmm.latent.target import Coordinates, Target
 from bayesglmm.latent.threads import one_thread
+from bayesglmm.latent.units import check_units, in_units
 from bayesglmm.parameters import likelihood_scale
 from bayesglmm.result import Result, Status
 
 if TYPE_CHECKING:
     from bayesglmm.problem import Problem
 
-#: Size of the smallest response in whose units sds are searched for; of the largest it is one over it.
-LEAST = 1e-15
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -140,13 +139,16 @@ def fit_marginal(
         Some estimates are infinite; the columns and rows are named.
     """
     _require_likelihood(problem)
-    _check_units(problem)
     begin = time.perf_counter()
+    units = in_units(problem)
+    if units.unit == 1.0:
+        check_units(problem)
     with one_thread():
-        target = make_target(problem, nodes, kernel, prune)
-        optimum = search(target, starting_point(problem, target.objective, target.coordinates))
+        target = units.target(nodes, kernel, prune)
+        optimum = search(target, starting_point(units.problem, target.objective, target.coordinates))
         drawn = draw(target, optimum, draws, seed, resolve) if draws else None
-    return _result(problem, target, optimum, drawn, time.perf_counter() - begin, {"nodes": nodes, "seed": seed})
+    seconds = time.perf_counter() - begin
+    return units.back(_result(units.problem, target, optimum, drawn, seconds, {"nodes": nodes, "seed": seed}))
 
 
 def _require_likelihood(problem: Problem) -> None:
@@ -283,17 +285,3 @@ def _separation(problem: Problem, beta: Floats, converged: bool) -> str:
 
     found = find_separation(problem_rows(problem), problem.family, problem.link, beta, converged=converged)
     return "" if found is None else found.describe(problem.design.index)
-
-
-def _check_units(problem: Problem) -> None:
-    """Refuse an identity-link response so large or small that standard deviations in its units cannot be searched for.
-
-    Below some 1e-20 the search would take a variance for zero, and say that it has converged.
-    """
-    family, size = problem.family, float(np.abs(problem.response.y).max(initial=0.0))
-    if problem.link.name != "identity" or family.support.integer or size == 0.0 or LEAST < size < 1.0 / LEAST:
-        return
-    raise DataError(
-        f"The response {problem.response.name} has values of size {size:.1e}; {LEAST:.0e} to {1 / LEAST:.0e} is "
-        "expected. Give it in other units (multiply it by a constant)."
-    )

@@ -13,6 +13,7 @@ from bayesglmm.latent.quadrature_nodes import settings
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.threads import one_thread
+from bayesglmm.latent.units import check_units, in_units
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
@@ -34,9 +35,10 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
     seed : int, optional
         Of the generator.
     """
+    units = in_units(problem)
     with one_thread():
-        target, optimum = found_optimum(problem, result)
-        return draw(target, optimum, count, seed, None)
+        target, optimum = _optimum(units.target(**settings(result.options)), units.away(result))
+        return units.draws(draw(target, optimum, count, seed, None))
 
 
 def found_optimum(problem: Problem, result: Result) -> tuple[Target, Optimum]:
@@ -46,8 +48,17 @@ def found_optimum(problem: Problem, result: Result) -> tuple[Target, Optimum]:
     ----------
     problem, result
         The model, and its fit by ``"laplace"`` or ``"agq"``.
+
+    Raises
+    ------
+    DataError
+        A response too large or small for that (see :func:`bayesglmm.latent.units.check_units`).
     """
-    target = make_target(problem, **settings(result.options))
+    check_units(problem)
+    return _optimum(make_target(problem, **settings(result.options)), result)
+
+
+def _optimum(target: Target, result: Result) -> tuple[Target, Optimum]:
     coordinates = target.coordinates
     point = target.at(coordinates.join(result.beta, result.theta, result.psi))
     assert result.cov_joint is not None
