@@ -95,16 +95,18 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
     # Rows without information (a separated response) do not show in the weighted change: look at them as well.
     change = max(change, 1e-4 * float(np.max(np.abs(move)) / (1.0 + np.max(np.abs(here.eta)))))
     total = max(change, _other_change(loop, at, here, to, fit))
-    step = state.step
+    step, longest = state.step, state.longest
     if iteration > 2:
         turned_back = float(state.move @ (w * move)) < 0.0 and change > 0.8 * state.change
         grew = loop.order == 2 and total > 1.2 * state.change
-        step = max(0.5 * step, 0.05) if (turned_back or grew) and not state.leapt else min(1.0, 1.2 * step)
+        worse = (turned_back or grew) and not state.leapt
+        longest = max(0.9 * longest, 0.1) if worse and iteration > 20 else longest
+        step = max(0.5 * step, 0.05) if worse else min(longest, 1.2 * step)
     path, ahead = _extrapolate(loop, state, fit, to, step)
     place = None if ahead is None or not _possible(loop, ahead) else ahead
     leapt = place is not None
     place = place or _inside(loop, here, to, step)
-    moved = replace(state, fit=fit, move=move, change=total, step=step, path=path, leapt=leapt)
+    moved = replace(state, fit=fit, move=move, change=total, step=step, longest=longest, path=path, leapt=leapt)
     moved = replace(moved, evaluations=state.evaluations + fit.minimum.evaluations)
     if place is None:
         return replace(moved, stuck=True)

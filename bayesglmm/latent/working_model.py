@@ -98,8 +98,8 @@ class State:
         The last move of η that the working model asked for.
     change : float
         Its root mean square, in residual sds of the working response.
-    step : float
-        The part of such a move that is made; below 1 while the moves oscillate.
+    step, longest : float
+        The part of such a move that is made, and its bound; below 1 while the moves oscillate.
     path : Path
         The last places and moves, from which the rest of the way is extrapolated.
     least, idle : float, int
@@ -120,6 +120,7 @@ class State:
     move: Floats
     change: float = np.inf
     step: float = 1.0
+    longest: float = 1.0
     path: Path = field(default_factory=lambda: Path(()))
     least: float = np.inf
     idle: int = 0
