@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.toml); see `bayesglmm models`.")]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A model file (.toml), or the name of one of `bayesglmm models`.")
+]
 Priors = Annotated[
     str | None, typer.Option(help="'default' or 'flat', instead of what the file says. Flat is maximum likelihood.")
 ]
@@ -176,9 +178,8 @@ def models(
     traceback: Traceback = False,
 ) -> None:
     """List the models of a folder: name, title, formula, and what each teaches."""
-    from bayesglmm.cli.files import models_folder
     from bayesglmm.cli.tables import print_models
-    from bayesglmm.spec import list_models
+    from bayesglmm.spec import list_models, models_folder
 
     place = folder if folder is not None else models_folder()
     print_models(list_models(place), place)
@@ -187,7 +188,9 @@ def models(
 @app.command()
 @_plain_errors
 def study(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.toml) with a [study] section.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A model file (.toml) with a [study] section, or its name.")
+    ],
     folder: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for record, report and tables; out/NAME when left out."),

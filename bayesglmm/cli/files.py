@@ -1,4 +1,4 @@
-"""Where the command line finds models and puts what it was asked to keep."""
+"""Where the command line puts what it was asked to keep."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from bayesglmm.errors import BayesGLMMError
 
 if TYPE_CHECKING:
     from bayesglmm.fit import Fit
-
-
-def models_folder() -> Path:
-    """Return ``models/`` of the current folder, else of the checkout the package runs from."""
-    here = Path("models")
-    checkout = Path(__file__).parents[2] / "models"
-    return checkout if not here.is_dir() and checkout.is_dir() else here
 
 
 def write_fit(fit: Fit, folder: Path) -> None:

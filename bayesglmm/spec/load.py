@@ -16,6 +16,7 @@ from bayesglmm.priors import Prior
 from bayesglmm.spec.data import read_table
 from bayesglmm.spec.files import read_toml
 from bayesglmm.spec.schema import SCHEMA, TOP, near
+from bayesglmm.spec.shipped import model_path
 
 if TYPE_CHECKING:
     from bayesglmm.families.base import Family
@@ -72,9 +73,7 @@ def read_spec(path: str | PathLike[str]) -> dict[str, Any]:
     >>> read_spec("models/cbpp.toml")["model"]["formula"]
     'p(incidence, size) ~ period + (1 | herd)'
     """
-    path = Path(path)
-    if path.suffix.lower() != ".toml":
-        raise SpecError(f"{str(path)!r} is not a model file: a name ending in .toml is expected.")
+    path = model_path(path)
     content = read_toml(path)
     try:
         spec: dict[str, Any] = SCHEMA(content, TOP)
@@ -109,7 +108,7 @@ def load_model(path: str | PathLike[str], *, priors: Any = None) -> Model:
     Parameters
     ----------
     path : str or path
-        The ``.toml`` file.
+        The ``.toml`` file, or the bare name of a model that ships (``"cbpp"``).
     priors : {"default", "flat"} or dict, optional
         Instead of what the file says.
 
@@ -131,7 +130,7 @@ def load_model(path: str | PathLike[str], *, priors: Any = None) -> Model:
     >>> bg.load_model("models/cbpp.toml")
     Model('p(incidence, size) ~ period + (1 | herd)', family='binomial', link='logit', 56 rows, 15 levels of herd)
     """
-    path = Path(path)
+    path = model_path(path)
     spec = read_spec(path)
     try:
         table = read_table(path.parent, spec["data"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.spec.data import read_table
 from bayesglmm.spec.load import build_model, read_spec
+from bayesglmm.spec.shipped import model_path
 from bayesglmm.study.core import ONLY, Study
 
 
@@ -37,7 +37,7 @@ def load_study(path: str | PathLike[str], **changes: Any) -> Study:
     >>> list(study.arms), study.replicates
     (['m = 1', 'm = 2', 'm = 4', 'm = 8'], 2)
     """
-    path = Path(path)
+    path = model_path(path)
     spec = read_spec(path)
     if "study" not in spec:
         raise SpecError(f"{path}: has no [study] section: truth and methods are needed to simulate from its model.")

@@ -150,9 +150,9 @@ def test_a_million_rows_and_a_hundred_thousand_levels():
     n, levels = 1_000_000, 100_000
     data = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n), "g": rng.integers(0, levels, n)})
     build_design("y ~ x + (1 | g)", data.head(1000))
-    start = time.perf_counter()
+    start = time.process_time()
     block = build_design("y ~ x + (x | g)", data).blocks[0]
-    assert time.perf_counter() - start < 3.0  # measured: 0.15 s
+    assert time.process_time() - start < 3.0  # measured: 0.15 s
     np.testing.assert_array_equal(np.asarray(block.levels, dtype=int)[block.codes], data.g)
     tracemalloc.start()
     build_design("y ~ x + (x | g)", data)

@@ -146,10 +146,10 @@ def test_a_formula_can_run_nothing(expression):
     ],
 )
 def test_monstrous_formulas_are_refused_at_once(text):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormulaError) as caught:
         parse_formula(text)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
     assert len(str(caught.value)) < 1_000
 
 

@@ -238,13 +238,13 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_files_give_one_clear_error(folder: Path, name: str) -> None:
     text, message = WRONG[name]
-    start = time.perf_counter()
+    start = time.process_time()
     expected = bg.SpecError if message else bg.BayesGLMMError
     with pytest.raises(expected) as caught:
         bg.load_model(write(folder, text))
     assert message is None or re.search(message, str(caught.value)), str(caught.value)
     assert len(str(caught.value)) < 1000
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_not_utf8_and_not_toml_by_name(folder: Path) -> None:
