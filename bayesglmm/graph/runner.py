@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -96,3 +97,32 @@ def progress_words(done: int, total: int, divergences: int, seconds: float) -> s
     left = seconds * (total - done) / done if done else float("nan")
     ending = "" if not done else f", about {left:.0f} s left"
     return f"{done} of {total} draws, {divergences} divergences{ending}"
+
+
+def teller(plan: Plan, every: float = 0.2) -> Progress:
+    """Where a sampler of our own reports to: `plan.progress`, a line on the terminal, or nowhere.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked for.
+    every : float
+        Seconds between two reports.
+    """
+    if not plan.progress:
+        return lambda fraction, text: None
+    last = 0.0
+
+    def tell(fraction: float, text: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last < every and fraction < 1.0:
+            return
+        last = now
+        if callable(plan.progress):
+            plan.progress(fraction, text)
+        else:
+            sys.stderr.write(f"\r{100.0 * fraction:3.0f} %  {text}" + ("\n" if fraction >= 1.0 else ""))
+            sys.stderr.flush()
+
+    return tell

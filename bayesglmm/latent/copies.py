@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.mode import Mode, Warm, find_mode
+from bayesglmm.latent.mode import TOLERANCE, Mode, Warm, find_mode
 from bayesglmm.latent.structure import Loadings, Structure
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ class Copies:
     structure: Structure
     kernel: BoundKernel
 
-    def mode(self, points: Points, start: Floats) -> Mode:
+    def mode(self, points: Points, start: Floats, tolerance: float = TOLERANCE) -> Mode:
         """Conditional modes of every copy at its own point; `start`, shape (count, m), is where to begin."""
         fixed, psi = self.fixed(points), self.psi(points)
+        warm = Warm(self.scatter(start), tolerance=tolerance)
         with np.errstate(all="ignore"):
-            return find_mode(self.loadings(points), self.kernel, fixed, psi, Warm(self.scatter(start)))
+            return find_mode(self.loadings(points), self.kernel, fixed, psi, warm)
 
     def loadings(self, points: Points) -> Loadings:
         """A = ZΛ(θ) of every copy."""
@@ -100,6 +101,15 @@ class Copies:
     def psi(self, points: Points) -> Floats:
         """ψ of every row, shape (n_aux, count · n)."""
         return _row_psi(self.objective, points.psi)
+
+    def collect_psi(self, by_row: Floats) -> Floats:
+        """Sums over the rows of every copy of derivatives in ψ by row, shape (n_aux, count · n): shape (count, k)."""
+        rows = by_row.reshape(len(by_row), self.count, self.objective.structure.n)
+        designs = _designs(self.objective)
+        if designs is None:
+            return rows.sum(axis=2).T
+        parts = [own.sum(axis=1, keepdims=True) if X is None else own @ X for own, X in zip(rows, designs)]
+        return np.concatenate(parts, axis=1)
 
     def gather(self, u: NDArray[Any]) -> NDArray[Any]:
         """One row per copy, shape (count, m, ...), of the unknowns of all copies, shape (count · m, ...)."""
@@ -122,7 +132,11 @@ class Copies:
     def by_unit(self, rows: Floats, unknowns: Floats) -> Floats:
         """Sums over each unit of values per row and per unknown, shape (count, units)."""
         total = np.bincount(self.units.of_row, rows, self.units.count)
-        return (total + np.bincount(self.units.of_unknown, unknowns, self.units.count)).reshape(self.count, -1)
+        return total.reshape(self.count, -1) + self.by_unknown(unknowns)
+
+    def by_unknown(self, unknowns: Floats) -> Floats:
+        """Sums over each unit of values per unknown, shape (count, units)."""
+        return np.bincount(self.units.of_unknown, unknowns, self.units.count).reshape(self.count, -1)
 
     def laplace(self, mode: Mode) -> Floats:
         """Laplace's log integral of every unit: h(û) − ½ log|H| + ½ log|P|, shape (count, units)."""
@@ -221,9 +235,14 @@ def _row_kernel(objective: Objective, count: int) -> BoundKernel:
 
 
 def _row_psi(objective: Objective, psi: Floats) -> Floats:
-    designs: Sequence[Floats | None] | None = getattr(objective.kernel, "designs", None)
+    designs = _designs(objective)
     if designs is None:
         return np.repeat(psi.T, objective.structure.n, axis=1)
     from bayesglmm.families.kernels.modelled import expand_rows
 
     return expand_rows(tuple(designs), psi).reshape(len(designs), -1)
+
+
+def _designs(objective: Objective) -> Sequence[Floats | None] | None:
+    """Matrices of the auxiliaries' linear predictors, where they have some."""
+    return getattr(objective.kernel, "designs", None)

@@ -3,27 +3,33 @@
 The target is the log marginal posterior with its exact gradient (:mod:`bayesglmm.latent.target`): a handful of
 dimensions, whatever the number of random effects. The sampler moves in z with y = ŷ + Cz, where ŷ is the mode (or a
 fit's estimate) and CC' the inverse information there, so that it starts with a mass matrix that is nearly right, needs
-few warm-up draws and takes steps of about one posterior standard deviation. The search for conditional modes begins
-at those of the optimum moved along their derivatives in the parameters, and ends at a decrement of 1e-4: that changes
-log-densities by less than 1e-4 (measured), and saves a fifth of the time.
+few warm-up draws and takes steps of about one posterior standard deviation. In the middle of the warm-up C is made
+anew from the draws of all chains so far. The search for conditional modes begins at those of the optimum moved along
+their derivatives in the parameters, and ends at a decrement of 1e-4: that changes log-densities by less than 1e-4
+(measured), and saves a fifth of the time.
+
+All chains move in step (:mod:`bayesglmm.latent.nuts_trees`), so that the density is called for all of them at once
+(:mod:`bayesglmm.latent.many`): for small data a call costs the same for one point as for sixteen.
 
 y are the target's working coordinates, or nearly: :mod:`bayesglmm.latent.nuts_chart`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
-from bayesglmm.graph.runner import Plan, run_nutpie, sampler_stats
+from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats, teller
 from bayesglmm.latent.curvature import Curvature
-from bayesglmm.latent.mode import Mode, Warm
+from bayesglmm.latent.many import Many
 from bayesglmm.latent.nuts_chart import Chart, make_chart
+from bayesglmm.latent.nuts_trees import LARGEST, Moves, StepSize, Trees
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.target import Target
 
@@ -31,11 +37,10 @@ Floats = NDArray[np.float64]
 
 #: Newton decrement at which conditional modes are near enough for a sampler.
 NEAR = 1e-4
-
-#: Steps of the independence sampler that makes draws of the random effects exact given the parameters, and degrees of
-#: freedom of its proposals where levels are independent: their tails are heavier than those of any conditional.
-EFFECT_STEPS = 8
-EFFECT_DF = 6.0
+#: First step size, in standard deviations.
+FIRST_STEP = 0.9 * LARGEST
+#: Draws per dimension that the coordinates of the fit are worth when new ones are made from draws.
+SHRINKING = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,29 +84,23 @@ class Whitened:
     chart: Chart
 
     def point(self, z: Floats) -> Floats:
-        """The target's vector."""
-        return self.chart.target(self.centre + self.root @ z)[0]
+        """The target's vectors, shape (..., d)."""
+        return self.chart.target(self.centre + z @ self.root.T)[0]
 
-    def near(self, x: Floats) -> Warm:
-        """Where the search for the conditional modes at x begins: those of the optimum, moved linearly."""
-        base, slopes = self.optimum.point, self.optimum.curvature.mode_slopes
-        return Warm(base.mode.u + slopes @ np.clip(x - base.x, -3.0, 3.0), tolerance=NEAR)
+    def densities(self, z: Floats, many: Many) -> tuple[Floats, Floats]:
+        """Log-densities at points z, shape (chains, d), and their gradients."""
+        x, slope, log_slope, bend = self.chart.target(self.centre + z @ self.root.T)
+        value, gradient = many.at(x)
+        return value + log_slope, (gradient * slope + bend) @ self.root
 
-    def density(self, z: Floats) -> tuple[float, Floats]:
-        """Log-density at z, and its gradient."""
-        x, slope, log_slope, bend = self.chart.target(self.centre + self.root @ z)
-        point = self.target.at(x, self.near(x))
-        if not np.isfinite(point.value):
-            return -np.inf, np.zeros(len(z))
-        return point.value + log_slope, self.root.T @ (point.gradient * slope + bend)
-
-    def starting_point(self, seed: int) -> Floats:
-        """A random point near the centre where the density is finite."""
-        z = np.random.default_rng(seed).standard_normal(len(self.root))
+    def starting_points(self, seed: int, chains: int, many: Many) -> Floats:
+        """Random points near the centre where the density is finite, shape (chains, d)."""
+        z = np.random.default_rng(seed).standard_normal((chains, len(self.root)))
         for _ in range(20):
-            if np.isfinite(self.density(z)[0]):
+            lost = ~np.isfinite(self.densities(z, many)[0])
+            if not lost.any():
                 return z
-            z = 0.7 * z
+            z[lost] *= 0.7
         raise ConvergenceError("no starting point near the mode has a finite marginal posterior density.")
 
 
@@ -132,9 +131,104 @@ def _root(bent: Curvature) -> Floats:
 
 
 def sample_target(whitened: Whitened, plan: Plan) -> Sampled:
-    """Draw parameters by NUTS.
+    """Draw parameters by NUTS, all chains in step.
 
-    nutpie calls the Python function; chains follow one another, since Python functions cannot run at the same time.
+    Parameters
+    ----------
+    whitened : Whitened
+        The density.
+    plan : Plan
+        Draws, warm-up, chains, seed.
+
+    Raises
+    ------
+    ConvergenceError
+        No starting point.
+    """
+    run = _Run(whitened, plan)
+    # Half of the warm-up in the coordinates of the fit, half in those of its own draws.
+    run.warm_up(plan.tune - plan.tune // 2)
+    run.whiten_anew()
+    run.warm_up(plan.tune // 2)
+    return run.draw()
+
+
+class _Run:
+    """One run of all chains: its trees, its step size, and how far it is."""
+
+    def __init__(self, whitened: Whitened, plan: Plan) -> None:
+        self.whitened, self.plan = whitened, plan
+        self.many = Many(whitened.target, whitened.optimum, plan.chains, NEAR)
+        self.rng = np.random.default_rng((plan.seed, 0))
+        self.size = StepSize(plan.target_accept, FIRST_STEP)
+        self.tell, self.begun, self.done, self.divergences = teller(plan), time.perf_counter(), 0, 0
+        self.visited: list[Floats] = []
+        self.trees = self._trees(whitened.starting_points(plan.seed, plan.chains, self.many))
+
+    def _trees(self, z: Floats) -> Trees:
+        return Trees(lambda z: self.whitened.densities(z, self.many), z, self.rng)
+
+    def _step(self, size: float) -> Moves:
+        moves = self.trees.step(size)
+        if len(moves.chains):
+            self.done += len(moves.chains)
+            self.divergences += int(moves.diverging.sum())
+            self._say()
+        return moves
+
+    def _say(self) -> None:
+        total = self.plan.chains * (self.plan.tune + self.plan.draws)
+        done = min(self.done, total)
+        words = progress_words(done, total, self.divergences, time.perf_counter() - self.begun)
+        self.tell(done / total, f"{self.plan.chains} chains in step, {words}")
+
+    def warm_up(self, draws: int) -> None:
+        """Draws of all chains together, `draws` per chain on average, that the step size learns from."""
+        until = self.done + draws * self.plan.chains
+        while self.done < until:
+            moves = self._step(self.size.value)
+            self.size.update(moves.acceptance_rate)
+            self.visited.append(moves.z)
+
+    def whiten_anew(self) -> None:
+        """Coordinates by the covariance of the draws so far, shrunk towards that of the coordinates so far."""
+        z = np.concatenate(self.visited) if self.visited else np.empty((0, len(self.whitened.root)))
+        count, d = z.shape
+        if count <= d:
+            return
+        share = count / (count + SHRINKING * (d + 1))
+        covariance = share * np.cov(z, rowvar=False).reshape(d, d) + (1.0 - share) * np.eye(d)
+        root = np.linalg.cholesky(covariance)
+        moved = np.linalg.solve(root, self.trees.z.T).T
+        self.whitened = replace(self.whitened, root=self.whitened.root @ root)
+        self.size = StepSize(self.plan.target_accept, self.size.mean)
+        self.trees = self._trees(moved)
+
+    def draw(self) -> Sampled:
+        """Draws that are kept: as many from every chain, which wait for each other at the end."""
+        chains, draws = self.plan.chains, self.plan.draws
+        size, got = self.size.mean, np.zeros(chains, dtype=int)
+        z = np.empty((chains, draws, len(self.whitened.root)))
+        kept = {name: np.empty((chains, draws)) for name in Moves._fields[2:]}
+        self.divergences = 0
+        while got.min() < draws:
+            moves = self._step(size)
+            here = got[moves.chains] < draws
+            k = moves.chains[here]
+            z[k, got[k]] = moves.z[here]
+            for name, values in kept.items():
+                values[k, got[k]] = getattr(moves, name)[here]
+            got[k] += 1
+        x = self.whitened.point(z)
+        lp = kept.pop("value") - self.whitened.chart.log_slope(x)
+        diverging = kept.pop("diverging").astype(bool)
+        steps, depth = kept.pop("n_steps").astype(int), kept.pop("tree_depth").astype(int)
+        stats = {**kept, "lp": lp, "diverging": diverging, "n_steps": steps, "tree_depth": depth}
+        return Sampled(x, stats | {"step_size": np.full((chains, draws), size)})
+
+
+def sample_by_nutpie(whitened: Whitened, plan: Plan) -> Sampled:
+    """Draw parameters by nutpie's NUTS, which calls the Python function for one chain after the other.
 
     Parameters
     ----------
@@ -145,103 +239,26 @@ def sample_target(whitened: Whitened, plan: Plan) -> Sampled:
     """
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    d = len(whitened.root)
+    d, many = len(whitened.root), Many(whitened.target, whitened.optimum, 1, NEAR)
+
+    def density(z: Floats) -> tuple[float, Floats]:
+        value, gradient = whitened.densities(np.asarray(z)[None], many)
+        return float(value[0]), gradient[0]
 
     def expand(*_: Any) -> Callable[[Floats], dict[str, Floats]]:
         return lambda z: {"x": whitened.point(np.asarray(z))}
 
     compiled = from_pyfunc(
         d,
-        lambda: whitened.density,
+        lambda: density,
         expand,
         [np.dtype("float64")],
         [(d,)],
         ["x"],
         coords={"parameter": np.arange(d)},
         dims={"x": ("parameter",)},
-        make_initial_point_fn=whitened.starting_point,
+        make_initial_point_fn=lambda seed: whitened.starting_points(seed, 1, many)[0],
     )
     tree = run_nutpie(compiled, plan, cores=1)
     x, stats = np.asarray(tree["posterior"]["x"].values), sampler_stats(tree["sample_stats"])
-    flat = x.reshape(-1, d)
-    stats["lp"] = stats["lp"] - np.array([whitened.chart.log_slope(row) for row in flat]).reshape(x.shape[:2])
-    return Sampled(x, stats)
-
-
-def draw_effects(
-    target: Target, optimum: Optimum, x: Floats, rng: np.random.Generator, exact: bool = True
-) -> tuple[Floats, Floats]:
-    """Draw standardised random effects given every draw of the parameters.
-
-    From the Gaussian N(û(x), H(x)⁻¹) at the conditional modes; with `exact`, a few steps of an independence sampler
-    then lead to the conditional distribution itself. Where the levels are independent given the parameters (one
-    grouping factor) it goes level by level, with a t distribution of the Gaussian's centre and scale as the proposal,
-    whose tails cover those of the conditional; otherwise all effects at once, with the Gaussian as the proposal.
-
-    Parameters
-    ----------
-    target : Target
-        The marginal posterior.
-    optimum : Optimum
-        Where modes and their derivatives are known.
-    x : ndarray, shape (draws, d)
-        Draws of the parameters.
-    rng : Generator
-        Source of randomness.
-    exact : bool
-        Whether to correct the Gaussian.
-
-    Returns
-    -------
-    u : ndarray, shape (draws, m)
-        Standardised effects.
-    accepted : ndarray, shape (draws,)
-        Mean acceptance probability of the independence sampler: one where the conditional is Gaussian. NaN without.
-    """
-    base, slopes, centre = optimum.point.mode, optimum.curvature.mode_slopes, optimum.point.x
-    u, accepted = np.empty((len(x), len(base.u))), np.full(len(x), np.nan)
-    for i, xi in enumerate(x):
-        point = target.at(xi, Warm(base.u + slopes @ np.clip(xi - centre, -1.0, 1.0)), with_gradient=False)
-        mode = point.mode
-        if exact and len(base.u):
-            u[i], accepted[i] = _independence_sampler(target, xi, mode, rng)
-        else:
-            assert mode.factor is not None
-            u[i] = mode.u + mode.factor.half_solve(rng.standard_normal(len(base.u)))
-    return u, accepted
-
-
-def _independence_sampler(target: Target, x: Floats, mode: Mode, rng: np.random.Generator) -> tuple[Floats, float]:
-    """A draw that started from the Gaussian at the mode, and how often its proposals were taken."""
-    objective, structure, factor = target.objective, target.objective.structure, mode.factor
-    assert factor is not None
-    beta, theta, psi = target.coordinates.split(x)
-    layouts = structure.layouts
-    separate = len(layouts) == 1 and layouts[0].precision is None
-    z = rng.standard_normal((EFFECT_STEPS + 1, len(mode.u)))
-    log_q = -0.5 * np.sum(z * z, axis=1, keepdims=True)
-    if separate:
-        levels, size = layouts[0].levels, layouts[0].size
-        t = z.reshape(len(z), levels, size)
-        t = t / np.sqrt(rng.chisquare(EFFECT_DF, (len(z), levels, 1)) / EFFECT_DF)
-        log_q = -0.5 * (EFFECT_DF + size) * np.log1p(np.sum(t * t, axis=2) / EFFECT_DF)
-        z = t.reshape(z.shape)
-    proposals = mode.u[:, None] + factor.half_solve(z.T)
-    eta = (objective.offset + objective.X @ beta)[:, None] + objective.loadings(theta).expand(proposals)
-    rows = objective.kernel.derivatives(np.ascontiguousarray(eta.T), psi).value
-    penalty = -0.5 * (proposals * structure.penalty(proposals)).T
-    # Log-ratios of the conditional density to the proposal's, per level or in all.
-    if separate:
-        ratios = np.stack([np.bincount(layouts[0].codes, own, levels) for own in rows])
-        ratios += penalty.reshape(len(z), levels, size).sum(axis=2) - log_q
-    else:
-        ratios = rows.sum(axis=1, keepdims=True) + penalty.sum(axis=1, keepdims=True) - log_q
-    current, weight, shares = np.zeros(ratios.shape[1], dtype=int), ratios[0], []
-    for step in range(1, EFFECT_STEPS + 1):
-        with np.errstate(invalid="ignore"):
-            share = np.nan_to_num(np.exp(np.minimum(ratios[step] - weight, 0.0)), nan=0.0)
-        take = rng.random(len(share)) < share
-        shares.append(float(share.mean()))
-        current, weight = np.where(take, step, current), np.where(take, ratios[step], weight)
-    chosen = np.repeat(current, len(mode.u) // len(current))
-    return proposals[np.arange(len(mode.u)), chosen], float(np.mean(shares))
+    return Sampled(x, stats | {"lp": stats["lp"] - whitened.chart.log_slope(x)})

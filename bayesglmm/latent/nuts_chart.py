@@ -14,7 +14,8 @@ step over the end of a support.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,44 +52,44 @@ class Chart:
     low: Floats
     high: Floats
 
-    def target(self, y: Floats) -> tuple[Floats, Floats, float, Floats]:
-        """The target's vector at y.
+    def target(self, y: Floats) -> tuple[Floats, Floats, Any, Floats]:
+        """The target's vectors at y, shape (..., d).
 
         Returns
         -------
-        x : ndarray, shape (d,)
-        slope : ndarray, shape (d,)
+        x : ndarray, shape (..., d)
+        slope : ndarray, shape (..., d)
             dx/dy, elementwise.
-        log_slope : float
+        log_slope : ndarray, shape (...)
             Log of their product: what the log-density of y is more than that of x.
-        bend : ndarray, shape (d,)
+        bend : ndarray, shape (..., d)
             Derivative of `log_slope` in y.
         """
-        x, slope, bend = y.copy(), np.ones(len(y)), np.zeros(len(y))
+        x, slope, bend = y.copy(), np.ones(y.shape), np.zeros(y.shape)
         s = self.signed
-        sd = np.where(np.abs(y[s]) < SMALLEST, SMALLEST, y[s])
-        x[s], slope[s], bend[s] = np.log(np.abs(sd)), 1.0 / sd, -1.0 / sd
-        for k in np.flatnonzero(self.bounded):
-            x[k], slope[k], bend[k] = _inside(float(y[k]), self.low[k], self.high[k])
-        return x, slope, float(np.log(np.abs(slope)).sum()), bend
+        sd = np.where(np.abs(y[..., s]) < SMALLEST, SMALLEST, y[..., s])
+        x[..., s], slope[..., s], bend[..., s] = np.log(np.abs(sd)), 1.0 / sd, -1.0 / sd
+        for k in self._ends:
+            x[..., k], slope[..., k], bend[..., k] = _inside(y[..., k], self.low[k], self.high[k])
+        return x, slope, np.log(np.abs(slope)).sum(axis=-1), bend
 
     def sampler(self, x: Floats) -> Floats:
         """The vector y of a target's vector, ends of ranges kept at a distance."""
         y = x.copy()
         y[self.signed] = np.exp(x[self.signed])
-        for k in np.flatnonzero(self.bounded):
+        for k in self._ends:
             y[k] = _outside(float(x[k]), self.low[k], self.high[k])
         return y
 
-    def log_slope(self, x: Floats) -> float:
-        """The same as the third of :meth:`target`, at the target's vector x."""
-        total = -float(x[self.signed].sum())
-        for k in np.flatnonzero(self.bounded):
-            up, down = x[k] - self.low[k], self.high[k] - x[k]
-            if np.isfinite(up) and np.isfinite(down):
-                total += float(np.log(up * down / (up + down)))
+    def log_slope(self, x: Floats) -> Any:
+        """The same as the third of :meth:`target`, at the target's vectors x, shape (..., d)."""
+        total = -x[..., self.signed].sum(axis=-1)
+        for k in self._ends:
+            up, down = x[..., k] - self.low[k], self.high[k] - x[..., k]
+            if np.isfinite(self.low[k]) and np.isfinite(self.high[k]):
+                total = total + np.log(up * down / (up + down))
             else:  # x = high − log(1 + exp(−y)), slope 1 − exp(x − high)
-                total += float(np.log(-np.expm1(-min(up, down))))
+                total = total + np.log(-np.expm1(-np.minimum(up, down)))
         return total
 
     @property
@@ -96,15 +97,19 @@ class Chart:
         """Entries with an end."""
         return np.isfinite(self.low) | np.isfinite(self.high)
 
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self.bounded).tolist())
 
-def _inside(y: float, low: float, high: float) -> tuple[float, float, float]:
+
+def _inside(y: Floats, low: float, high: float) -> tuple[Floats, Floats, Floats]:
     """X between its ends, dx/dy, and the derivative of log dx/dy."""
     up = 1.0 / (1.0 + np.exp(-y))
     down = 1.0 / (1.0 + np.exp(y))
     if not np.isfinite(low):  # sd = high / (1 + exp(−y)) for x = log sd
-        return high - float(np.logaddexp(0.0, -y)), down, -up
+        return high - np.logaddexp(0.0, -y), down, -up
     if not np.isfinite(high):
-        return low + float(np.logaddexp(0.0, y)), up, down
+        return low + np.logaddexp(0.0, y), up, down
     return low + (high - low) * up, (high - low) * up * down, down - up
 
 

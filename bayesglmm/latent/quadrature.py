@@ -155,6 +155,7 @@ class _Nodes:
         factor = mode.factor
         assert factor is not None
         assert factor.lead is not None
+        psi = psi if psi.ndim == 1 else psi[:, chunk.rows]  # one value for all rows, or one per row
         self.kernel, self.psi, self.codes = chunk.kernel, psi, chunk.codes
         L = factor.lead[:, :, chunk.levels]
         q, _, self.levels = L.shape

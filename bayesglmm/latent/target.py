@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,16 +97,23 @@ class Coordinates:
         parts = [c.working_slope(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
         return np.concatenate([np.ones(self.p), *parts, self._aux_slope])
 
-    def log_jacobian(self, theta: Floats) -> tuple[float, Floats]:
-        """Log |dθ/dw| and its derivative in the working coordinates w, at natural `theta`."""
-        slope = self.slope(theta)[self.theta]
-        grad = np.zeros(len(theta))
+    def slopes(self, theta: Floats) -> Floats:
+        """The same at many points: `theta` has shape (points, k), the slopes (points, d)."""
+        parts = [c.working_slope(t, self.log_scales).T for c, t in zip(self.covariance, self.blockwise(theta.T))]
+        rest = np.broadcast_to(self._aux_slope, (len(theta), self.n_aux))
+        return np.concatenate([np.ones((len(theta), self.p)), *parts, rest], axis=1)
+
+    def log_jacobian(self, theta: Floats) -> tuple[Any, Floats]:
+        """Log |dθ/dw| and its derivative in the working coordinates w, at natural `theta`; further axes are points."""
+        parts = [c.working_slope(t, self.log_scales) for c, t in zip(self.covariance, self.blockwise(theta))]
+        grad = np.zeros(np.shape(theta))
         for k, c in enumerate(self.entries):
             if c.logged(self.log_scales):
                 grad[k] = 1.0
             elif c.kind == "interval":
                 grad[k] = (c.low + c.high - 2.0 * theta[k]) / (c.high - c.low)
-        return float(np.log(np.abs(slope)).sum()), grad
+        total = sum((np.log(np.abs(part)).sum(axis=0) for part in parts), start=np.zeros(np.shape(theta)[1:]))
+        return total, grad
 
 
 @dataclass(frozen=True)
@@ -159,17 +166,22 @@ class Target:
 
     def log_priors(self, x: Floats) -> Floats:
         """Log prior density of many vectors, shape (points, d), Jacobian included; zeros without priors."""
+        return self.priors_at(x)[0]
+
+    def priors_at(self, x: Floats) -> tuple[Floats, Floats]:
+        """The same, and its gradient in the vectors."""
         if self.priors is None:
-            return np.zeros(len(x))
+            return np.zeros(len(x)), np.zeros(x.shape)
         from bayesglmm.priors.many import log_prior_many
 
         coordinates = self.coordinates
         with np.errstate(all="ignore"):
             beta, theta, psi = coordinates.split_many(x)
-            value = log_prior_many(self.priors, coordinates.covariance, beta, theta, psi, self.aux_links)
-            for cov, own in zip(coordinates.covariance, coordinates.blockwise(theta.T)):
-                value += np.log(np.abs(cov.working_slope(own, coordinates.log_scales))).sum(axis=0)
-        return value
+            value, *parts = log_prior_many(self.priors, coordinates.covariance, beta, theta, psi, self.aux_links)
+            gradient = np.concatenate(parts, axis=1) * coordinates.slopes(theta)
+            jacobian, slope = coordinates.log_jacobian(theta.T)
+        gradient[:, coordinates.theta] += slope.T
+        return value + jacobian, gradient
 
     def _prior(self, beta: Floats, theta: Floats, psi: Floats) -> tuple[float, Floats]:
         """Log prior density in working coordinates and its gradient; zero without priors."""
@@ -183,7 +195,7 @@ class Target:
             gradient = np.concatenate(parts) * self.coordinates.slope(theta)
             jacobian, slope = self.coordinates.log_jacobian(theta)
         gradient[self.coordinates.theta] += slope
-        return value + jacobian, gradient
+        return value + float(jacobian), gradient
 
 
 def make_target(problem: Problem, nodes: int | tuple[int, int] = 1, kernel: str = "auto", prune: float = 0.0) -> Target:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
 from bayesglmm.latent.ordering import need_memory
+from bayesglmm.methods.convergence import bulk_size, r_hat
 from bayesglmm.methods.mcmc_setup import Setup, set_up
 from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta
 from bayesglmm.problem import Problem
@@ -152,13 +153,8 @@ def _marginal(
     """NUTS over the parameters alone."""
     from bayesglmm.methods.marginalized import nodes_of, sample
 
-    if sampler not in (None, "nutpie"):
-        raise MethodError(
-            f"sampler={sampler!r} with marginalize={marginalize!r}: the marginal posterior is sampled by nutpie. "
-            "model.to_pymc(marginalize=True) is a PyMC model for other samplers."
-        )
     own = {k: v for k, v in given.items() if v is not None}
-    return sample(problem, nodes=nodes_of(problem, marginalize, nodes), effects=effects, **own)
+    return sample(problem, nodes=nodes_of(problem, marginalize, nodes), effects=effects, sampler=sampler, **own)
 
 
 def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str, Any]) -> Result:
@@ -197,18 +193,15 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
 
 def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds: float) -> Status:
     """Judge the draws by R-hat, effective sizes and divergences."""
-    from arviz_stats.base import array_stats
-
-    axes = {"chain_axis": 0, "draw_axis": 1}
     names = list(parameters)
-    r_hats = np.array([float(array_stats.rhat(parameters[k], **axes)) for k in names])
-    sizes = np.array([float(array_stats.ess(parameters[k], method="bulk", **axes)) for k in names])
+    r_hats = np.array([r_hat(parameters[k]) for k in names])
+    sizes = np.array([bulk_size(parameters[k]) for k in names])
     chains, count = draws.beta.shape[:2]
     divergent = int(np.sum(draws.stats["diverging"])) if "diverging" in draws.stats else 0
-    r_hat, ess = float(np.nan_to_num(r_hats, nan=np.inf).max()), float(np.nan_to_num(sizes, nan=0.0).min())
+    worst, ess = float(np.nan_to_num(r_hats, nan=np.inf).max()), float(np.nan_to_num(sizes, nan=0.0).min())
     faults = []
-    if r_hat > MAX_R_HAT:
-        faults.append(f"R-hat of {names[int(r_hats.argmax())]} is {r_hat:.3f} (limit {MAX_R_HAT})")
+    if worst > MAX_R_HAT:
+        faults.append(f"R-hat of {names[int(r_hats.argmax())]} is {worst:.3f} (limit {MAX_R_HAT})")
     if ess < MIN_ESS:
         faults.append(f"bulk effective size of {names[int(sizes.argmin())]} is {ess:.0f} (limit {MIN_ESS:.0f})")
     if divergent > MAX_DIVERGENT * chains * count:
@@ -220,7 +213,7 @@ def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds
         notes.append(
             "flat priors: the posterior need not be a probability distribution, and then its draws mean nothing."
         )
-    fine = f"{chains} chains of {count} draws: R-hat at most {r_hat:.3f}, bulk effective size at least {ess:.0f}."
+    fine = f"{chains} chains of {count} draws: R-hat at most {worst:.3f}, bulk effective size at least {ess:.0f}."
     return Status(
         converged=not faults,
         message=fine if not faults else "; ".join(faults) + ". Take more draws, or look at the model.",
@@ -228,7 +221,7 @@ def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds
         evaluations=int(np.sum(draws.stats["n_steps"])) if "n_steps" in draws.stats else 0,
         notes=tuple(notes),
         seconds=seconds,
-        r_hat=r_hat,
+        r_hat=worst,
         ess=ess,
         divergences=divergent,
     )
