@@ -25,6 +25,8 @@ from bayesglmm.parameters import auxiliary_values
 from bayesglmm.predict import averaged_mean, random_spread
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
+from bayesglmm.scores.rows import Rows, RowSource
+from bayesglmm.scores.scoring import score_equations
 from bayesglmm.scores.working import working_quantities
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def population_averaged(problem: Problem, result: Result) -> tuple[Floats, Float
     if result.draws is not None and not result.draws.independent:
         return _of_draws(problem, result)
     aux = auxiliary_values(problem, result.psi)
-    b = _solve(problem, result.beta, result.theta, aux, result.beta)
+    b = _solve(problem, result.beta, result.theta, aux)
     J = _jacobian(problem, result, b, aux)
     p, k = len(result.beta), len(result.theta)
     cov = result.cov_beta if result.cov_joint is None else np.nan_to_num(result.cov_joint[: p + k, : p + k])
@@ -109,20 +111,14 @@ def population_averaged(problem: Problem, result: Result) -> tuple[Floats, Float
     return b, J @ cov @ J.T
 
 
-def _solve(problem: Problem, beta: Floats, theta: Floats, aux: tuple[float, ...], start: Floats) -> Floats:
-    """β*, by Fisher scoring on the averaged means."""
-    design = problem.design
-    mean, _ = averaged_mean(problem, design.X @ beta + design.offset, random_spread(problem, design, theta))
-    b = np.array(start)
-    for _ in range(50):
-        work = working_quantities(
-            problem.family, problem.link, design.X @ b + design.offset, mean, problem.case_weights, aux
-        )
-        step = np.linalg.solve(design.X.T @ (design.X * work.weight[:, None]), design.X.T @ work.score)
-        b += step
-        if np.abs(step).max() < 1e-12 * (1.0 + np.abs(b).max()):
-            break
-    return b
+def _solve(problem: Problem, beta: Floats, theta: Floats, aux: tuple[float, ...]) -> Floats:
+    """β*, the independence estimating equations' solution with the averaged means for a response."""
+    d = problem.design
+    mean, _ = averaged_mean(problem, d.X @ beta + d.offset, random_spread(problem, d, theta))
+    rows = Rows(d.X, mean, problem.case_weights, d.offset, (mean, None, None))
+    source = RowSource(lambda: iter([rows]), d.columns, d.nobs)
+    # From 1e-8 standard errors the last step squares the error; means that are fitted exactly leave no deviance to see.
+    return score_equations(source, problem.family, problem.link, aux, tolerance=1e-8, qr=False).beta
 
 
 def _jacobian(problem: Problem, result: Result, b: Floats, aux: tuple[float, ...]) -> Floats:
@@ -160,8 +156,5 @@ def _of_draws(problem: Problem, result: Result) -> tuple[Floats, Floats]:
     beta, theta = result.draws.beta.reshape(-1, p), result.draws.theta.reshape(-1, len(result.theta))
     psi = result.draws.psi.reshape(len(beta), -1)
     chosen = np.unique(np.linspace(0, len(beta) - 1, DRAWS).astype(int))
-    found, b = np.empty((len(chosen), p)), result.beta
-    for row, k in enumerate(chosen):
-        b = _solve(problem, beta[k], theta[k], auxiliary_values(problem, psi[k]), b)
-        found[row] = b
+    found = np.stack([_solve(problem, beta[k], theta[k], auxiliary_values(problem, psi[k])) for k in chosen])
     return found.mean(axis=0), np.cov(found.T).reshape(p, p)

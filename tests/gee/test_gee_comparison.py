@@ -118,3 +118,23 @@ def test_draws_are_integrated_one_by_one() -> None:
     drawn, spread = population_averaged(problem, replace(result, draws=draws))
     np.testing.assert_allclose(drawn, b, atol=0.25 * np.sqrt(np.diag(cov)).max())
     np.testing.assert_allclose(np.sqrt(np.diag(spread)), np.sqrt(np.diag(cov)), rtol=0.15)
+
+
+def test_draws_far_apart_are_integrated_too() -> None:
+    """In a logit's tails a whole scoring step overshoots, and from one draw's solution the next one's is far away."""
+    model = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), "binomial", priors="flat")
+    problem, result = model.problem, model.fit("laplace").result
+    rng = np.random.default_rng(3)
+    beta = result.beta + rng.normal(scale=3.0, size=(1, 40, 4))
+    theta = np.exp(rng.normal(scale=1.0, size=(1, 40, 1)))
+    draws = Draws(beta, theta, np.empty((1, 40, 0)), (), independent=False)
+    b, cov = population_averaged(problem, replace(result, draws=draws))
+    X = problem.design.X
+    periods = [int(np.flatnonzero((x == X).all(axis=1))[0]) for x in np.unique(X, axis=0)]
+    # Means depend on the period alone, so that each period's linear predictor is the logit of its averaged mean.
+    X = X[periods]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(41)
+    means = sum(w / weights.sum() / (1.0 + np.exp(-(beta[0] @ X.T + theta[0] * z))) for w, z in zip(weights, nodes))
+    exact = np.linalg.solve(X, np.log(means / (1.0 - means)).T).T
+    np.testing.assert_allclose(b, exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(cov, np.cov(exact.T), rtol=1e-6)
