@@ -56,9 +56,11 @@ def _bind_block(block: RandomBlock, request: Any) -> BlockCovariance:
         return BlockCovariance(block.terms, _default_forms(block), precision, log_det)
     if request is None:
         return BlockCovariance(block.terms, _default_forms(block))
-    if request not in FORMS:
+    if not isinstance(request, str) or request not in FORMS:
+        given = repr(request) if isinstance(request, str | int | float) else f"a {type(request).__name__}"
+        matrix = "; a matrix is given as bg.Known(K, levels=[...])" if hasattr(request, "shape") else ""
         raise MethodError(
-            f"covariance of {block.group!r} is {request!r}; known forms are {', '.join(FORMS)}, or bg.Known(...)."
+            f"covariance of {block.group!r} is {given}; known forms are {', '.join(FORMS)}, or bg.Known(...){matrix}."
         )
     return BlockCovariance(block.terms, (FORMS[request],) * len(block.terms))
 

@@ -26,6 +26,8 @@ from bayesglmm.formula import ModelTerm, factor_name
 from bayesglmm.formula.expressions import Expr, Name
 
 MAX_COLUMNS = 5_000
+#: formulaic takes the first for the intercept; the second is what every table calls it.
+LIKE_THE_INTERCEPT = ("1", "Intercept")
 _ROWS_AT_ONCE = 4_096
 
 
@@ -164,8 +166,9 @@ def new_spec(terms: Sequence[ModelTerm], learned: dict[str, dict[str, Any]]) -> 
 
 
 def _formulaic_term(term: ModelTerm) -> Term:
-    if term.factors and "1" in map(factor_name, term.factors):  # formulaic would take it for the intercept
-        raise DataError("A column named '1' cannot be told from the intercept in a formula. Rename the column.")
+    for name in map(factor_name, term.factors):
+        if name in LIKE_THE_INTERCEPT:
+            raise DataError(f"A column named {name!r} cannot be told from the intercept of a model. Rename the column.")
     if not term.factors:
         return Term([FormulaicFactor("1", eval_method="literal")])
     return Term([FormulaicFactor(factor_name(factor), eval_method="python") for factor in term.factors])

@@ -136,9 +136,10 @@ def plain_nodes(nodes: Any) -> Nodes:
 
 
 def _asked(nodes: Any) -> tuple[int, ...]:
-    given = tuple(nodes) if isinstance(nodes, tuple | list) else (nodes,)
+    pair = isinstance(nodes, tuple | list)
+    given = tuple(nodes) if pair else (nodes,)
     whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1 for k in given)
-    if not whole or len(given) not in (1, 2):
+    if not whole or (pair and len(given) != 2):
         raise MethodError(
             f"nodes={nodes!r}: the number of quadrature nodes is a whole number, 1 or more; for two nested grouping "
             "factors also a pair of them, (outer, inner)."

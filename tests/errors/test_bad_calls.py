@@ -80,6 +80,11 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "nodes=(3, 4, 5): the number of quadrature nodes is a whole number, 1",
     ),
     (
+        lambda: MODEL.fit("agq", **{"nodes": (3,)}),
+        bg.MethodError,
+        "nodes=(3,): the number of quadrature nodes is a whole number, 1 or",
+    ),
+    (
         lambda: MODEL.fit("agq", **{"nodes": -1}),
         bg.MethodError,
         "nodes=-1: the number of quadrature nodes is a whole number, 1 or",

@@ -255,6 +255,12 @@ case(
 case(
     "unknown covariance form", bg.MethodError, r"'g' is 'diag'; known forms are unstructured", covariance={"g": "diag"}
 )
+case(
+    "a matrix for a covariance",
+    bg.MethodError,
+    r"'g' is a ndarray; known forms .*; a matrix is given as bg.Known\(K",
+    covariance={"g": np.eye(3)},
+)
 case("covariance no dict", bg.MethodError, r"covariance is 'diagonal'; a dict", covariance="diagonal")
 case("unknown prior target", bg.SpecError, r"unknown prior target 'z'. .*Intercept, x", priors={"z": bg.Prior("Flat")})
 case("a number for a prior", bg.SpecError, r"the prior of 'x' is 3", priors={"x": 3})
