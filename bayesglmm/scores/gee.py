@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import number, numeric, optional, plain, takes, whole, word_or_positive
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
@@ -48,6 +49,16 @@ class Marginal:
     parts: Parts
 
 
+@takes(
+    scale=word_or_positive,
+    alpha=optional(numeric),
+    start=optional(numeric),
+    cov=plain,
+    df=plain,
+    max_iterations=whole(),
+    tolerance=number(0.0),
+    convention=plain,
+)
 def fit_gee(
     problem: Problem,
     *,
@@ -89,7 +100,8 @@ def fit_gee(
     alpha : float or array_like, optional
         Hold the parameters of the correlation at these values.
     scale : {"pearson", "fixed"} or float, optional
-        φ: estimated (also for Poisson and binomial; the default), the value the family fixes, or a number.
+        φ: estimated (also for Poisson and binomial; the default), the value the family fixes, or a number. The working
+        correlation is estimated with the residuals' own mean square in any case, as in gee and geepack.
     cov : str
         ``"robust"``, ``"model"``, ``"bias-reduced"`` (Mancl-DeRouen), ``"kauermann-carroll"``, ``"fay-graubard"``,
         ``"morel-bokossa-neerchal"``, ``"one-step-jackknife"`` or ``"jackknife"`` (every cluster left out and all

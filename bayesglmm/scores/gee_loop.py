@@ -148,10 +148,12 @@ def point_at(equations: Equations, rows: Weighted) -> Point:
     """
     q, e, B = equations, rows.residuals, rows.B
     total = float(e @ e)
-    if q.scale is None and not total > 1e-24 * rows.eta_norm:
+    if (q.scale is None or q.alpha is None) and not total > 1e-24 * rows.eta_norm:
         raise ConvergenceError("every residual is zero: there is no scale and no correlation to estimate.")
-    phi = total / q.denominator if q.scale is None else q.scale
-    params = q.correlation.update(e, phi, len(rows.beta)) if q.alpha is None else q.alpha
+    mean_square = total / q.denominator
+    phi = mean_square if q.scale is None else q.scale
+    # A correlation is a share of the residuals' own variance, whatever φ is held at in the covariance of β̂.
+    params = q.correlation.update(e, mean_square, len(rows.beta)) if q.alpha is None else q.alpha
     require_feasible(q.correlation, params)
     solved = q.correlation.solve(params, e[None, :])[0]
     score = B @ solved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from gee_cases import clustered, gee
 
@@ -81,9 +82,19 @@ def test_few_clusters() -> None:
 
 
 def test_an_infeasible_estimate_is_named() -> None:
-    """Counts with more variance than a scale of one allows: their moment estimate of the correlation passes one."""
-    with pytest.raises(bg.ConvergenceError, match=r"exchangeable working correlation is not .* alpha is 1\.\d+"):
-        gee("poisson", clustered("poisson", clusters=300), scale="fixed")
+    """Rows of pairs that are each other's opposites, and a larger cluster that cannot be so correlated."""
+    rng = np.random.default_rng(3)
+    half = rng.normal(size=40)
+    y = np.concatenate([half, -half + 0.1 * rng.normal(size=40), rng.normal(size=5)])
+    data = pd.DataFrame({"y": y, "x": rng.normal(size=85), "g": np.r_[np.arange(40), np.arange(40), np.full(5, 40)]})
+    with pytest.raises(bg.ConvergenceError, match=r"exchangeable working correlation is not .* alpha is -0\.\d+"):
+        bg.Model("y ~ x", data).fit("gee", groups="g")
+
+
+def test_counts_with_more_variance_than_a_held_scale_have_a_correlation_all_the_same() -> None:
+    fit = gee("poisson", clustered("poisson", clusters=300), scale="fixed")
+    assert fit.status.converged
+    assert 0.0 < fit.result.extras["alpha"]["alpha"] < 1.0
 
 
 def test_models_it_does_not_take() -> None:

@@ -174,8 +174,12 @@ def test_scale_can_be_estimated_fixed_or_given() -> None:
     assert free.result.scale != 1.0
     assert fixed.result.scale == 1.0
     assert given_.result.scale == 2.5
-    product = [f.result.scale * f.result.extras["alpha"]["alpha"] for f in (free, fixed, given_)]
-    assert product == pytest.approx([product[0]] * 3, rel=0.05)
+    # The correlation, and with it the coefficients and their sandwich, is that of the residuals whatever φ is held at.
+    for held in (fixed, given_):
+        assert held.result.extras["alpha"] == pytest.approx(free.result.extras["alpha"], rel=1e-8)
+        np.testing.assert_allclose(held.fixed[["estimate", "se"]], free.fixed[["estimate", "se"]], rtol=1e-8)
+        model = held.result.extras["cov_model"] / held.result.scale
+        np.testing.assert_allclose(model, free.result.extras["cov_model"] / free.result.scale, rtol=1e-8)
 
 
 def test_a_perfect_fit_is_refused_and_a_cap_is_said() -> None:
