@@ -17,6 +17,7 @@ from bayesglmm.comparison.run import Outcome, Progress, check_request, made_befo
 from bayesglmm.comparison.scores import SCORES, score_table
 from bayesglmm.errors import MethodError
 from bayesglmm.marginals import Marginal, marginals
+from bayesglmm.methods.registry import get_method
 from bayesglmm.posterior import DRAWN_LATER
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _verdict(model: Model, outcomes: dict[str, Outcome], reference: str, table: 
             own = own.iloc[:0]
         else:
             facts |= {"estimand": outcome.fit.estimand, "speedup": base.seconds / max(outcome.seconds, 1e-9)}
-            said = words.not_comparable(method, reference) if method in apart else _say(outcome, base, own, reasons)
+            said = words.not_comparable(reference) if method in apart else _say(outcome, base, own, reasons)
         rows.append(words.verdict_row(method, facts, own, said))
     return pd.DataFrame(rows, columns=list(words.COLUMNS))
 
@@ -267,20 +268,18 @@ def _say(outcome: Outcome, base: Outcome, rows: pd.DataFrame, reasons: list[str]
 
 
 def _notes(cmp: Comparison) -> list[str]:
-    from bayesglmm.methods.registry import get_method
-
     aside = [m for m in cmp.fits if not get_method(m).uses_priors]
     targets = [m for m in cmp.fits if get_method(m).uses_priors]
     notes = []
     if cmp.model.problem.priors is not None and aside and targets:
         notes.append(
-            f"{' and '.join(aside)} leave{'s' if len(aside) == 1 else ''} the priors aside, so that a part of their "
+            f"{words.listed(aside)} leave{'s' if len(aside) == 1 else ''} the priors aside, so that a part of their "
             "difference is the prior's."
         )
     implied = [m for m in cmp.fits if m in DRAWN_LATER]
     if cmp.model.problem.priors is not None and implied:
         notes.append(
-            f"{' and '.join(implied)}: sds and the like are compared by the means of their approximate posteriors; the "
+            f"{words.listed(implied)}: sds and the like are compared by the means of their approximate posteriors; the "
             "fits themselves report modes."
         )
     if cmp.table[list(SCORES)].notna().any(axis=None) and cmp.fits[cmp.reference].status.ess is not None:
@@ -288,5 +287,5 @@ def _notes(cmp: Comparison) -> list[str]:
             "A difference of at most two Monte-Carlo standard errors of the reference is marked ≈ and not held "
             "against a method."
         )
-    notes += [f"{m}: {w}" for m, o in cmp.outcomes.items() for w in o.warnings]
+    notes += [w if w.startswith(f"{m} ") else f"{m}: {w}" for m, o in cmp.outcomes.items() for w in o.warnings]
     return notes

@@ -142,7 +142,7 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     text = f"{words[0].upper()}{words[1:]}: {_detail(rows)}."
     if not status.converged:
         text = f"Did not converge ({status.message.rstrip('.')}). {text}"
-    return mark.name, " ".join([text, *_remarks(method, rows, status, estimand, base_estimand)])
+    return mark.name, " ".join([text, *_remarks(method, rows, estimand, base_estimand)])
 
 
 def _standing_out(rows: pd.DataFrame) -> tuple[Worst, Worst]:
@@ -189,7 +189,7 @@ def _detail(rows: pd.DataFrame) -> str:
     return " and ".join(parts) if parts else "no spread is off by more than 10 %"
 
 
-def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, base_estimand: str) -> list[str]:
+def _remarks(method: str, rows: pd.DataFrame, estimand: str, base_estimand: str) -> list[str]:
     """What a careful reader should know besides."""
     remarks = []
     if estimand != base_estimand:
@@ -211,19 +211,18 @@ def _remarks(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
     return remarks
 
 
-def not_comparable(method: str, reference: str) -> tuple[str, str]:
-    """Grade and sentence of a method whose estimand is not the reference's.
-
-    Parameters
-    ----------
-    method, reference : str
-        One of them gives population-averaged coefficients, the other conditional ones.
-    """
+def not_comparable(reference: str) -> tuple[str, str]:
+    """Grade and sentence of a method whose estimand is not the reference's: one is population-averaged."""
     return (
         "unscored",
         f"Not scored against {reference}: one estimates population-averaged effects, the other effects conditional on "
         "the random effects. They stand side by side, integrated, in cmp.population.",
     )
+
+
+def listed(items: list[str]) -> str:
+    """``"a, b and c"``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def reference_sentence(status: Status, reasons: list[str]) -> str:

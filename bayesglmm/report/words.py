@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm.comparison.population import is_population_method
-from bayesglmm.comparison.verdict import GRADES
+from bayesglmm.comparison.verdict import GRADES, listed
 from bayesglmm.methods.mcmc import MAX_DIVERGENT, MAX_R_HAT, MIN_ESS
 from bayesglmm.methods.registry import get_method
 from bayesglmm.report.images import log_share
@@ -94,9 +94,9 @@ def headline(cmp: Comparison) -> str:
     worse = sorted((m for m in others if m not in good and m not in aside), key=lambda m: bias[m])
     said = [_standing(good, worse, grades, cmp.reference)] if good or worse else []
     if aside:
-        said.append(f"{_listed(aside)} {'is' if len(aside) == 1 else 'are'} not scored.")
+        said.append(f"{listed(aside)} {'is' if len(aside) == 1 else 'are'} not scored.")
     if cmp.failures:
-        said.append(f"{_listed(list(cmp.failures))} failed.")
+        said.append(f"{listed(list(cmp.failures))} failed.")
     return " ".join(said) or f"{cmp.reference} alone: there is nothing to compare it with."
 
 
@@ -107,12 +107,8 @@ def _standing(good: list[str], worse: list[str], grades: Mapping[str, str], refe
         comes = "" if mark is GRADES[-1] else f" {closest} comes closest: {mark.words}."
         return f"No method does as well as {reference} on this model.{comes}"
     verb = "does" if len(good) == 1 else "do"
-    rest = f"; {_listed(worse)} {'does' if len(worse) == 1 else 'do'} not" if worse else ""
-    return f"{_listed(good)} {verb} as well as {reference} on this model{rest}."
-
-
-def _listed(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    rest = f"; {listed(worse)} {'does' if len(worse) == 1 else 'do'} not" if worse else ""
+    return f"{listed(good)} {verb} as well as {reference} on this model{rest}."
 
 
 def facts(model: Model) -> list[tuple[str, str]]:

@@ -197,7 +197,7 @@ def test_warnings_of_a_method_become_notes_and_are_not_lost():
             return super().fit(method, **options)
 
     cmp = bg.compare(Warning_(usual_model().results), ["pql", "mcmc"])
-    assert "pql: pql did not converge: it oscillates" in cmp.notes
+    assert "pql did not converge: it oscillates" in cmp.notes
 
 
 def test_idata_has_a_child_per_method(usual):
