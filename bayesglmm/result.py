@@ -67,7 +67,7 @@ class Status:
         ending = "converged" if self.converged else "not converged"
         lines = [self.message if self.message.startswith(ending) else f"{ending}: {self.message}"]
         if self.iterations or self.evaluations:
-            counts = f"{self.iterations} iterations, {self.evaluations} evaluations"
+            counts = f"{_counted(self.iterations, 'iteration')}, {_counted(self.evaluations, 'evaluation')}"
             lines.append(counts + (f", {self.seconds:.3g} s" if self.seconds else ""))
         if self.scaled_gradient is not None:
             lines.append(f"largest gradient × standard error: {self.scaled_gradient:.1e}")
@@ -77,11 +77,15 @@ class Status:
             lines.append(f"R-hat {self.r_hat:.3f}, smallest effective size {self.ess:.0f}")
         if self.divergences is not None:
             lines.append(f"divergent transitions: {self.divergences}")
-        if self.pareto_k is not None:
+        if self.pareto_k is not None and "k-hat" not in self.message:
             lines.append(f"Pareto k-hat {self.pareto_k:.2f}")
         lines += [f"on the boundary: {term}" for term in self.boundary]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _status_text(fit: Fit) -> str:
         lines.append("Singular: " + ", ".join(s.boundary))
     if s.r_hat is not None:
         lines.append(f"R-hat {s.r_hat:.3f}, smallest bulk ESS {s.ess:.0f}, divergences {s.divergences}")
-    if s.pareto_k is not None:
+    if s.pareto_k is not None and "k-hat" not in s.message:
         lines.append(f"Pareto k-hat {s.pareto_k:.2f}")
     lines += list(s.notes)
     if fit.model.design.aliased:
