@@ -27,7 +27,10 @@ CLOSE = 1e-2
 #: Below this a Newton step ought to gain many digits.
 STAGNATION = 1e-5
 MAX_ITERATIONS = 200
+#: Newton steps in a row of which less than this share can be taken: the search is up against a wall.
+JAMMED, MAX_SHORT = 1e-3, 10
 MAX_HALVINGS = 40
+OVER_THE_EDGE = "the random effects push the linear predictor over the edge of its range (log or logit have none)"
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,7 @@ class Inner:
         try:
             return self.observed(point), True
         except NotPositiveDefiniteError:
-            weights = self.kernel.expected_weight(point.eta, self.psi)
-            return self.loadings.factorize(np.maximum(weights, 0.0)), False
+            return self.loadings.factorize(np.maximum(self.kernel.expected_weight(point.eta, self.psi), 0.0)), False
 
 
 def find_mode(
@@ -192,7 +194,7 @@ def _search(inner: Inner, point: Point, guide: Factor | None, tolerance: float =
         point, close = _chord(inner, guide, point, np.inf, chords, tolerance)
         if close is not None:
             return _finish(inner, point, close, 1)
-    before = np.inf
+    before, short = np.inf, 0
     for iteration in range(MAX_ITERATIONS):
         factor, observed = inner.factor(point)
         step = factor.solve(point.gradient)
@@ -205,8 +207,10 @@ def _search(inner: Inner, point: Point, guide: Factor | None, tolerance: float =
         moved = line_search(inner, point, step, decrement)
         if moved is None:
             return _stalled(point, factor, observed, decrement, iteration)
-        before, close = decrement, None
-        point = moved
+        short = short + 1 if np.abs(moved.u - point.u).max() < JAMMED * np.abs(step).max() else 0
+        if short == MAX_SHORT:
+            return _failed(point, iteration, OVER_THE_EDGE)
+        before, point, close = decrement, moved, None
         if observed:
             point, close = _chord(inner, factor, moved, decrement, chords, tolerance)
         if close is not None:
@@ -244,10 +248,9 @@ def _chord(
 
 def _finish(inner: Inner, point: Point, decrement: float, iterations: int) -> Mode:
     try:
-        final = inner.observed(point)
+        return _mode(point, inner.observed(point), decrement, iterations)
     except NotPositiveDefiniteError:
         return _failed(point, iterations, "the observed information is not positive definite at the mode")
-    return _mode(point, final, decrement, iterations)
 
 
 def line_search(inner: Inner, point: Point, step: Floats, decrement: float) -> Point | None:

@@ -68,6 +68,8 @@ class _Tracked:
         self.target, self.count = target, 0
         self.near: Warm | Mode = start
         self.last: TargetPoint | None = None
+        #: Why there was no value at the last point without one.
+        self.wall = ""
 
     def at(self, x: Floats, start: Mode | None = None) -> TargetPoint:
         if self.last is not None and np.array_equal(self.last.x, x):
@@ -77,6 +79,8 @@ class _Tracked:
         if np.isfinite(point.value):
             self.last = point
             self.near = point.mode
+        elif point.evaluation is not None:
+            self.wall = point.evaluation.mode.message
         return point
 
     def negative(self, x: Floats) -> tuple[float, Floats]:
@@ -129,7 +133,7 @@ def maximise(target: Target, start: Start) -> Optimum:
         elif not bent.definite or decrement <= ACCEPTED or not found.converged:
             break
         x, inverse = point.x, bent.inverse_hessian(found.inverse_hessian)
-    converged, message = _verdict(found, bent, decrement)
+    converged, message = _verdict(found, bent, decrement, tracked.wall)
     return Optimum(point, bent, decrement, converged, message, iterations, tracked.count, notes)
 
 
@@ -226,12 +230,15 @@ def _climb(tracked: _Tracked, point: TargetPoint, direction: Floats) -> TargetPo
     return None
 
 
-def _verdict(found: Minimum, bent: Curvature, decrement: float) -> tuple[bool, str]:
+def _verdict(found: Minimum, bent: Curvature, decrement: float, wall: str) -> tuple[bool, str]:
+    """Whether the end is an optimum, in words; `wall` is why the target had no value beside it, if that happened."""
+    near = f"; nearby {wall}" if wall else ""
     if not bent.definite:
-        return False, "the information matrix is not positive definite at the end: some parameters are not identified"
+        words = "the information matrix is not positive definite at the end: some parameters are not identified"
+        return False, words + near
     if decrement <= ACCEPTED:
         return True, f"converged: Newton decrement {decrement:.1e}"
-    return False, f"not converged: Newton decrement {decrement:.1e} ({found.message})"
+    return False, f"not converged: Newton decrement {decrement:.1e} ({found.message}{near})"
 
 
 def canonical(coordinates: Coordinates, x: Floats) -> Floats:

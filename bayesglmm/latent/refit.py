@@ -10,6 +10,7 @@ from bayesglmm.latent.linear_curvature import Curvature, curvature
 from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.linear_start import homogeneous, relative
 from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.working_expansion import Place
 from bayesglmm.latent.working_model import Loop
 from bayesglmm.problem import Problem
@@ -49,8 +50,9 @@ def solution_of(problem: Problem, result: Result) -> Solution:
     )
     eta = problem.design.X @ result.beta + problem.design.offset if loop.marginal else result.eta
     place = Place(eta, result.psi, result.extras.get("spread"), result.scale)
-    model = loop.model(loop.expand(place))
-    return model.solve(relative(model, result.theta, result.scale), result.scale)
+    with one_thread():
+        model = loop.model(loop.expand(place))
+        return model.solve(relative(model, result.theta, result.scale), result.scale)
 
 
 def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, reml: bool = True) -> Solution:
@@ -76,8 +78,9 @@ def solution_at(problem: Problem, theta: Floats, psi: Floats, scale: float, *, r
         raise MethodError(f"this needs a Gaussian mixed model, and this one is {problem.family.name}.")
     structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
     loop = Loop(problem, structure, marginal=False, reml=reml, scale=None, estimates_auxiliary=False)
-    model = loop.model(loop.expand(Place(problem.mean_response, psi)))
-    return model.solve(relative(model, theta, scale), scale)
+    with one_thread():
+        model = loop.model(loop.expand(Place(problem.mean_response, psi)))
+        return model.solve(relative(model, theta, scale), scale)
 
 
 def curvature_of(result: Result, at: Solution) -> Curvature:
@@ -85,7 +88,8 @@ def curvature_of(result: Result, at: Solution) -> Curvature:
     k, p = len(result.theta), len(result.beta)
     joint = np.full((p + k, p + k), np.nan) if result.cov_joint is None else result.cov_joint
     errors = np.sqrt(np.diag(joint)[p : p + k])
-    return curvature(at, np.where(homogeneous(at.model), errors / np.sqrt(at.scale), errors))
+    with one_thread():
+        return curvature(at, np.where(homogeneous(at.model), errors / np.sqrt(at.scale), errors))
 
 
 def inside(result: Result) -> NDArray[np.bool_]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 from latent_cases import a_point, block, made_up, problem_of
 
+import bayesglmm as bg
 from bayesglmm.families.base import AuxDerivatives, Derivatives
 from bayesglmm.latent import fit_marginal
 from bayesglmm.latent.mode import Warm, find_mode
@@ -137,3 +139,17 @@ def test_no_other_optimiser_finds_a_higher_likelihood(seed):
     for sd in (0.3, 0.8, 1.5):
         start = target.coordinates.join(found.beta, problem.covariance[0].from_sd_corr(np.full(q, sd)), found.psi)
         assert -minimize(negative, start, jac=True, method="BFGS").fun <= found.loglik + 1e-6
+
+
+def test_a_mode_at_the_edge_of_the_predictors_range_is_given_up_soon() -> None:
+    """A count above zero keeps η from zero under the square-root link; counts of zero and x may push it there."""
+    rng = np.random.default_rng(0)
+    g, x, effects = np.repeat(np.arange(30), 8), rng.normal(size=240), rng.normal(0, 0.5, 30)
+    data = pd.DataFrame({"y": rng.poisson((1 + 0.3 * x + effects[g]) ** 2), "x": x, "g": g.astype(str)})
+    objective = make_objective(bg.Model("y ~ x + (1 | g)", data, "poisson", link="sqrt", priors="flat").problem)
+    fixed = 1.5 + 0.3 * np.abs(objective.X[:, 1])
+    fixed[::8], fixed[1::8] = 0.02, -0.05
+    mode = find_mode(objective.loadings(np.array([0.5])), objective.kernel, fixed, np.empty(0), Warm(np.ones(30)))
+    assert not mode.found
+    assert "edge of its range" in mode.message
+    assert mode.iterations < 60
