@@ -108,7 +108,7 @@ def _sds(
     joint = result.cov_joint
     block = None if joint is None else joint[start : start + covariance.n_params, start : start + covariance.n_params]
     se = np.full_like(sd, np.nan) if block is None else _sd_errors(covariance, theta, block)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         reach = np.exp(quantiles.norm.ppf(1.0 - tail) * se / sd)
     return sd, se, sd / reach, sd * reach, corr
 

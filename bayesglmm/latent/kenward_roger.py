@@ -128,7 +128,7 @@ def kenward_roger(problem: Problem, result: Result) -> KenwardRoger:
     W = 2.0 * np.linalg.pinv(0.5 * (info + info.T), hermitian=True)
     U = np.einsum("rs,rsij->ij", W, pieces.Q - np.einsum("rij,jk,skl->rsil", pieces.P, phi, pieces.P))
     adjusted = phi + phi @ (U + U.T) @ phi
-    back = np.array([at.model.basis.T.T @ P @ at.model.basis.T for P in pieces.P]).reshape(-1, p, p)
+    back = np.array([at.model.basis.T.T @ P @ at.model.basis.T for P in pieces.P]).reshape(len(pieces.P), p, p)
     return KenwardRoger(at.beta, Ti @ phi @ Ti.T, Ti @ adjusted @ Ti.T, back, W)
 
 

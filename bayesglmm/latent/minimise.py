@@ -133,7 +133,9 @@ def minimise(
             break
         H = _update(H, there.x - here.x, there.gradient - here.gradient, fresh and iteration == 0)
         here, fresh = there, False
-    return Minimum(here.x, here.gradient, here.value, H, decrement, converged, message, iteration, counted.evaluations)
+    return Minimum(
+        here.x, here.gradient, here.value, H, decrement, bool(converged), message, iteration, counted.evaluations
+    )
 
 
 def _line_search(counted: _Counted, here: _Point, direction: Floats) -> _Point | None:

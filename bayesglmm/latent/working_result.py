@@ -25,6 +25,10 @@ Floats = NDArray[np.float64]
 
 #: Median working information of a level (sum of weights over φ) below which PQL and MQL are noticeably biased.
 LITTLE_INFORMATION = 5.0
+#: Share of the response's sum of squares at which what is left of it is rounding.
+EXACT = 1e-14
+#: Curvature in a variance parameter, per residual sd, at which nothing is known about it.
+UNSEEN = 1e-8
 
 _OBJECTIVE = {
     "ml": "exact Gaussian marginal likelihood",
@@ -73,7 +77,7 @@ def working_result(loop: Loop, method: str, state: State, status: Status) -> Res
     boundary, edge = _boundary(problem, fit)
     curve = curvature(at, rough_errors(fit))
     psi = _psi(loop, state, at.scale)
-    notes = (*status.notes, *_auxiliary_notes(loop, psi))
+    notes = (*status.notes, *_auxiliary_notes(loop, psi), *_unseen_notes(problem, at, curve.hessian, edge))
     if exact and status.converged:
         status = replace(status, message=f"converged: Newton decrement {_decrement(fit):.1e}")
     extras: dict[str, Any] = {"criterion": at.criterion}
@@ -156,8 +160,32 @@ def _boundary(problem: Problem, fit: LinearFit) -> tuple[tuple[str, ...], NDArra
         words, edge = find_boundary(block, cov, fit.theta[s], sigma / column_rms(model, k))
         terms += words
         edges.append(edge)
+    if model.scale is None and _is_exact(fit.solution):
+        terms.append("the residual variance is zero, as the groups and the columns fit every row")
     edges.append(np.zeros(len(fit.pinned) - sum(map(len, edges)), dtype=bool))
     return tuple(terms), np.concatenate(edges) | fit.pinned
+
+
+def _is_exact(at: Solution) -> bool:
+    """Whether nothing but rounding is left of the response."""
+    model = at.model
+    whole, around = (float(model.weights @ np.square(y)) for y in (model.y, model.basis.residual))
+    return at.r2 <= EXACT * around or around <= EXACT**2 * whole
+
+
+def _unseen_notes(problem: Problem, at: Solution, hessian: Floats, edge: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Variances whose criterion is flat: the fixed part has a column for every level, or there is one level only."""
+    model, sigma = at.model, np.sqrt(at.scale)
+    out = []
+    for k, (block, s) in enumerate(zip(problem.design.blocks, model.slices)):
+        unit = sigma / float(np.min(column_rms(model, k)))
+        seen = np.diag(hessian)[s] * unit**2
+        if len(seen) and np.all((np.abs(seen) < UNSEEN) & ~edge[s]) and not _is_exact(at):
+            out.append(
+                f"the data say nothing about the covariance of {block.group}: the fixed part explains all of its "
+                "levels; leave one of them out"
+            )
+    return tuple(out)
 
 
 def _decrement(fit: LinearFit) -> float:

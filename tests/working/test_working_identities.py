@@ -313,3 +313,18 @@ def test_a_step_far_past_the_data_does_not_run_away(order):
     oracle = dense(problem, result.theta, result.scale, y=result.eta + work.residual, weights=work.weight)
     np.testing.assert_allclose(result.beta, oracle.beta, rtol=1e-7)
     np.testing.assert_allclose(result.effects[0].ravel(), oracle.blup, rtol=1e-6, atol=1e-9)
+
+
+def test_a_variance_that_the_fixed_part_explains_away_is_said():
+    problem = problem_of("score ~ Worker + (1 | Worker)", frame("machines"))
+    status = fit_working(problem, method="reml").status
+    assert any("say nothing about the covariance of Worker" in note for note in status.notes)
+    assert not fit_working(problem_of("score ~ Machine + (1 | Worker)", frame("machines")), method="reml").status.notes
+
+
+def test_a_residual_variance_of_zero_is_a_boundary():
+    data = frame("machines")
+    data["own"] = data.groupby("Worker", observed=True)["score"].transform("mean")
+    for formula, answer in (("own ~ 1 + (1 | Worker)", True), ("score ~ 1 + (1 | Worker)", False)):
+        boundary = fit_working(problem_of(formula, data), method="reml").status.boundary
+        assert any("residual variance is zero" in term for term in boundary) is answer
