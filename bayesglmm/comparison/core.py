@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -154,7 +155,10 @@ class Comparison:
     def __str__(self) -> str:
         cells = self.verdict[["method", "worst_bias", "worst_sd_ratio", "seconds"]]
         numbers = cells.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
-        said = [f"{row.method}: {row.sentence}" for row in self.verdict.itertuples()]
+        said = [
+            textwrap.fill(f"{row.method}: {row.sentence}", 100, subsequent_indent="  ", break_on_hyphens=False)
+            for row in self.verdict.itertuples()
+        ]
         return "\n".join([numbers, "", *said])
 
     def _repr_html_(self) -> str:

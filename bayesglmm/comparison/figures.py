@@ -32,7 +32,10 @@ def forest(found: Found, parameters: Sequence[str], reference: str) -> Figure:
         place = ax.get_subplotspec()
         draw_intervals(ax, found, parameter, reference, labels=place is None or place.is_first_col())
 
-    return _grid(panel, parameters, 0.55 + 0.21 * len(found))
+    figure = _grid(panel, parameters, 0.55 + 0.21 * len(found))
+    with look():
+        figure.supxlabel(f"estimate, 50 % and 95 % interval; dotted: the estimate of {reference}", fontsize=8.5)
+    return figure
 
 
 def density(found: Found, parameters: Sequence[str], reference: str) -> Figure:
