@@ -20,6 +20,9 @@ ESTIMAND = {
     "joint-mode": "joint mode of parameters and random effects",
 }
 
+#: What an input of the model is called at the head of the summary, where its name alone would not tell.
+INPUTS = {"zi": "Zero infl."}
+
 
 def summary_text(fit: Fit) -> str:
     """Return the whole summary as plain text, at most about 90 columns wide."""
@@ -60,7 +63,7 @@ def _facts(fit: Fit) -> str:
         ("Family", f"{model.family.name} ({model.link.name} link)"),
         ("Rows", f"{fit.nobs}{dropped}" + (f"; groups: {groups}" if groups else "")),
     ]
-    lines += [(name.capitalize(), column) for name, column in model.inputs.items()]
+    lines += [(INPUTS.get(name, name.capitalize()), column) for name, column in model.inputs.items()]
     if model.design.blocks or fit.estimand == "marginal":
         lines.append(("Estimand", ESTIMAND.get(fit.method, ESTIMAND[fit.estimand])))
     lines += [(name, text) for name, text in fit.result.extras.get("facts", {}).items()]
