@@ -104,7 +104,8 @@ def parameter_tree(fit: Found) -> Any:
         raise MethodError(
             f"a {fit.method} fit gives no draws to plot; fit.plot_forest() shows its estimates and intervals."
         )
-    as_sampled = replace(result, draws=replace(result.draws, independent=False))
+    # The draws themselves, not the densities that tables of a nested fit are made from.
+    as_sampled = replace(result, draws=replace(result.draws, independent=False), extras={})
     found = marginals(fit.model.problem, as_sampled)
     return from_dict({"posterior": {names.safe(k): m.draws for k, m in found.items() if m.draws is not None}})
 

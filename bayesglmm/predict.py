@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 KINDS = ("mean", "linear", "response", "category")
 #: Gauss-Hermite nodes for averaging a mean over the random effects: exact to about 1e-8 for sds up to 3.
 MARGINAL_NODES = 41
+#: Numbers (draws × rows) averaged at a time.
+PORTION = 500_000
 
 
 def predict(
@@ -117,10 +119,14 @@ def _theta_slope(problem: Problem, result: Result, design: Design, eta: Floats, 
 
 
 def random_spread(problem: Problem, design: Design, theta: Floats) -> Floats:
-    """Standard deviation of each row's random part, sqrt(Σ z'ΛΛ'z)."""
-    total = np.zeros(design.nobs)
+    """Standard deviation of each row's random part, sqrt(Σ z'ΛΛ'z): shape (n,), or (draws, n) for draws of θ."""
+    total = np.zeros((*theta.shape[:-1], design.nobs))
     for block, covariance, where in zip(design.blocks, problem.covariance, theta_slices(problem)):
-        total += np.sum(np.square(block.z @ covariance.factor(theta[where])), axis=1)
+        if theta.ndim == 1:
+            factor = covariance.factor(theta[where])
+        else:
+            factor = np.stack([covariance.factor(t[where]) for t in theta])
+        total += np.sum(np.square(block.z @ factor), axis=-1)
     return np.sqrt(total)
 
 
@@ -216,9 +222,10 @@ def _from_draws(problem: Problem, draws: Draws, design: Design, kind: str, level
         points = zip(eta, theta, psi)
         values = np.stack([expected_response(problem, design, level, e, t, p) for e, t, p in points])
     elif level == "marginal" and design.blocks:
-        theta = draws.theta.reshape(len(eta), -1)
-        means = np.stack([averaged_mean(problem, e, random_spread(problem, design, t))[0] for e, t in zip(eta, theta)])
-        values = means if kind == "mean" else problem.link.eta(means)
+        theta, step = draws.theta.reshape(len(eta), -1), max(PORTION // max(design.nobs, 1), 1)
+        for some in (slice(first, first + step) for first in range(0, len(eta), step)):
+            eta[some] = averaged_mean(problem, eta[some], random_spread(problem, design, theta[some]))[0]
+        values = eta if kind == "mean" else problem.link.eta(eta)
     else:
         values = problem.link.mean(eta) if kind == "mean" else eta
     low, high = np.quantile(values, [0.5 - ci / 2.0, 0.5 + ci / 2.0], axis=0)

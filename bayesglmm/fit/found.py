@@ -126,7 +126,8 @@ class Found:
         if "log_evidence" not in self.result.extras:
             raise MethodError(
                 "the marginal likelihood is given by method='inla' under proper priors; this fit is by "
-                f"{self.method!r}{' under flat ones' if self.model.problem.priors is None else ''}."
+                f"{self.method!r}{' under flat ones' if self.model.problem.priors is None else ''}. fit.evidence() "
+                "estimates it by bridge sampling from any fit with a posterior."
             )
         return float(self.result.extras["log_evidence"])
 

@@ -57,6 +57,8 @@ def sensitivity(problem: Problem, result: Result, threshold: float = 0.05) -> pd
             f"this {result.method} fit has no posterior draws; 'laplace', 'agq', 'inla' and 'mcmc' give them."
         )
     variables = posterior_variables(problem, draws)
+    parameters = scalar_parameters(problem, variables.__getitem__)
+    number = {f"p{k}": name for k, name in enumerate(parameters)}  # names may hold a slash, which a DataTree cannot
 
     def labelled(values: dict[str, np.ndarray]) -> Dataset:
         coords = {"chain": np.arange(draws.beta.shape[0]), "draw": np.arange(draws.beta.shape[1])}
@@ -69,9 +71,9 @@ def sensitivity(problem: Problem, result: Result, threshold: float = 0.05) -> pd
 
     tree = DataTree.from_dict(
         {
-            "posterior": labelled(scalar_parameters(problem, variables.__getitem__)),
-            "log_prior": labelled(log_prior(problem, variables)),
+            "posterior": labelled(dict(zip(number, parameters.values()))),
+            "log_prior": labelled({f"p{k}": v for k, v in enumerate(log_prior(problem, variables).values())}),
             "log_likelihood": labelled({"rows": log_likelihood(problem, draws)}),
         }
     )
-    return psense_summary(tree, threshold=threshold)
+    return psense_summary(tree, threshold=threshold).rename(index=number)

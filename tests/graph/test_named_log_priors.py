@@ -112,6 +112,15 @@ def test_sensitivity_tells_a_strong_prior_from_a_weak_one() -> None:
     assert plain.loc["x", "diagnosis"] == "✓"
 
 
+def test_names_with_a_slash_have_a_sensitivity() -> None:
+    """Formulas may divide; the groups of a DataTree are paths."""
+    model = gaussian_model()
+    data = model.data.assign(x=np.exp(model.data["x"]))
+    found = bg.Model("y ~ log(x / 4) + (1 | g)", data).fit("laplace", draws=400, seed=1).sensitivity()
+    assert list(found.index) == ["Intercept", "log(x / 4)", "g.sd[Intercept]", "sigma"]
+    assert (found["likelihood"] > found["prior"]).all()
+
+
 def test_what_has_no_sensitivity() -> None:
     data = gaussian_model().data
     data["y"] = data["y"] + data["g"].map(dict(zip("abcdefgh", np.linspace(-3, 3, 8))))
