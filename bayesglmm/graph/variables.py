@@ -94,20 +94,14 @@ def theta_of(cov: BlockCovariance, sd: Floats, corr: Floats | None) -> Floats:
 
 
 def scalar_parameters(problem: Problem, get: Callable[[str], Any]) -> dict[str, Floats]:
-    """Every parameter by its own name, each shape (chains, draws): what convergence is judged on."""
+    """Every parameter by the name the tables give it, each shape (chains, draws): what convergence is judged on."""
     out = {c: np.asarray(get(names.COEFFICIENTS))[..., j] for j, c in enumerate(problem.design.columns)}
     for block, cov in zip(problem.design.blocks, problem.covariance):
         sd = np.asarray(get(names.sd_variable(block.group)))
-        for j, column in enumerate(block.columns):
-            out[f"{names.sd_variable(block.group)}[{column}]"] = sd[..., j]
-        if not names.has_correlation(cov):
-            continue
-        corr = np.asarray(get(names.corr_variable(block.group)))
-        for term, form in zip(block.terms, cov.forms):
-            if all(c.kind == "scale" for c in form.coordinates(term.size)):
-                continue
-            for i in range(term.start + 1, term.stop):
-                for j in range(term.start, i):
-                    label = f"{block.columns[i]}, {block.columns[j]}"
-                    out[f"{names.corr_variable(block.group)}[{label}]"] = corr[..., i, j]
+        scales = [columns[0] for term in names.scale_columns(block, cov) for columns in term]
+        for j in map(block.columns.index, scales):
+            out[names.sd_label(block, j, len(scales))] = sd[..., j]
+        if names.has_correlation(cov):
+            corr = np.asarray(get(names.corr_variable(block.group)))
+            out |= {names.corr_label(block, i, j): corr[..., i, j] for i, j in names.correlated_pairs(cov)}
     return out | {a.name: np.asarray(get(a.name)) for a in problem.auxiliaries}

@@ -14,8 +14,10 @@ import bayesglmm as bg
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design.types import RandomBlock, Response, Term
 from bayesglmm.families import get_family
+from bayesglmm.graph.variables import scalar_parameters
 from bayesglmm.links import get_link
 from bayesglmm.marginals import FISHER, IDENTITY, LOG, Marginal, link_scale, marginals
+from bayesglmm.parameters import posterior_variables
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result, Status
 from bayesglmm.tables import varcomp_table
@@ -70,6 +72,11 @@ def test_a_structured_covariance_has_only_its_own_parameters(form, names):
     theta = problem.covariance[0].from_sd_corr(np.array([0.5, 0.5]), np.array([[1.0, 0.2], [0.2, 1.0]]))
     found = marginals(problem, result_at(problem, theta, np.eye(2 + k)))
     assert list(found)[2:] == names
+    # Chains are judged by the same parameters under the same names.
+    draws = Draws(np.zeros((2, 3, 2)), np.tile(theta, (2, 3, 1)), np.empty((2, 3, 0)), (np.zeros((2, 3, 8, 2)),))
+    judged = scalar_parameters(problem, posterior_variables(problem, draws).__getitem__)
+    assert list(judged) == list(found)
+    assert {v.shape for v in judged.values()} == {(2, 3)}
 
 
 def test_delta_method_errors_of_sds_and_correlation_are_those_of_finite_differences():
