@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import mapping, optional, plain, probability, takes, texts
 from bayesglmm.design import rebind
 from bayesglmm.design.build import used_columns
 from bayesglmm.design.columns import Factor, Table, read_column
@@ -55,6 +56,7 @@ class Move:
     size: float
 
 
+@takes(variables=optional(texts), compare=optional(mapping), by=plain, level=plain, ci=probability)
 def average_effects(
     problem: Problem,
     result: Result,
@@ -71,13 +73,11 @@ def average_effects(
     """Average effects of predictors on the mean; see :meth:`bayesglmm.Fit.average_effects`."""
     if level not in LEVELS:
         raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
-    if not 0.0 < ci < 1.0:
-        raise MethodError(f"ci is {ci!r}; expected a probability between 0 and 1.")
     if problem.family.categories == "ordered":
         raise MethodError("an ordered response has no mean: compare predict(kind='category') of two tables instead.")
     frame = Table(data)
     known = _predictors(problem, frame)
-    wanted = list(known) if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    wanted = list(known) if variables is None else list(variables)
     for name in (*wanted, *(compare or {})):
         if name not in known:
             raise MethodError(f"the fixed part has no column {name!r}; it uses {', '.join(known) or 'none'}.")

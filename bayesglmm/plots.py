@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesglmm import names
+from bayesglmm.arguments import optional, takes, texts
 from bayesglmm.errors import MethodError
 from bayesglmm.marginals import marginals
 from bayesglmm.posterior import with_draws
@@ -176,6 +177,7 @@ def _intervals(fit: Found) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarra
     return labels, estimates, lows, highs
 
 
+@takes(var_names=optional(texts))
 def plot_dist(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     """Draw marginal posterior densities (ArviZ ``plot_dist``).
 
@@ -195,6 +197,7 @@ def plot_dist(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     return _panels(az.plot_dist, fit, var_names, ci_prob=0.95)
 
 
+@takes(var_names=optional(texts))
 def plot_trace(fit: Found, var_names: Sequence[str] | None = None) -> Figure:
     """Draw the chains' traces (ArviZ ``plot_trace``).
 

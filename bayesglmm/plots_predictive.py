@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesglmm.arguments import flag, optional, plain, takes
 from bayesglmm.diagnose.predictive import Chosen, check_statistics, loo_tree
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import predictive_datatree
@@ -34,6 +35,7 @@ def ppc_kind(fit: Found) -> str:
     return "calibration" if np.isin(y, (0.0, 1.0)).all() else "rootogram"
 
 
+@takes(kind=optional(plain))
 def plot_ppc(
     fit: Found,
     draws: int = 200,
@@ -114,6 +116,7 @@ def _statistics(fit: Found, draws: int, seed: int | None, level: str, statistics
         return taken(collection)
 
 
+@takes(coverage=flag)
 def plot_loo_pit(fit: Found, draws: int = 1000, seed: int | None = None, *, coverage: bool = False) -> Figure:
     """Draw the distribution of the rows' leave-one-out places minus the uniform one (ArviZ ``plot_loo_pit``).
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import plain, probability, seed_or_none, takes, whole
 from bayesglmm.design import rebind
 from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
@@ -28,6 +29,7 @@ MARGINAL_NODES = 41
 PORTION = 500_000
 
 
+@takes(kind=plain, level=plain, ci=probability, draws=whole(), seed=seed_or_none)
 def predict(
     problem: Problem,
     result: Result,
@@ -62,8 +64,8 @@ def predict(
         raise MethodError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}.")
     if level not in LEVELS:
         raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
-    if not 0.0 < ci < 1.0:
-        raise MethodError(f"ci is {ci!r}; expected a probability between 0 and 1.")
+    if newdata is None and (offset is not None or exposure is not None):
+        raise MethodError("offset= and exposure= are of new rows, and no newdata are given; leave them out.")
     design = problem.design if newdata is None else rebind(problem.design, newdata, offset=offset, exposure=exposure)
     if kind == "response":
         return _responses(problem, result, design, level, trials, draws, seed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
 from bayesglmm.latent.structure import analyse
@@ -96,6 +97,7 @@ def predictive_rows(problem: Problem, draws: Draws, rng: np.random.Generator) ->
     return draw_rows(problem.family, problem.link, eta, psi, problem.response.trials, problem.design.weights, rng)
 
 
+@takes(draws=whole(), seed=seed_or_none)
 def prior_predictive(problem: Problem, draws: int = 500, seed: int | None = None) -> Any:
     """Draw parameters from their priors, new random effects, and responses given them.
 
@@ -123,8 +125,6 @@ def prior_predictive(problem: Problem, draws: int = 500, seed: int | None = None
     """
     from bayesglmm.idata import prior_datatree
 
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
-        raise MethodError(f"draws is {draws!r}; a whole number, 1 or more, is expected.")
     rng = np.random.default_rng(seed)
     found = prior_draws(problem, draws, rng)
     return prior_datatree(problem, found, predictive_rows(problem, found, rng)[None])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, seed_or_none, takes, whole
 from bayesglmm.design.types import Design, RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.ordering import need_memory
@@ -47,6 +48,7 @@ def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: n
     return eta
 
 
+@takes(draws=whole(), seed=seed_or_none, level=plain)
 def draw_responses(
     problem: Problem,
     result: Result,

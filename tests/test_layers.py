@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "bayesglmm"
 # elsewhere than the rest of its room.
 ORDER = [
     ["errors", "names", "quantiles"],
+    ["arguments"],
     ["links"],
     ["design.types", "formula"],
     ["families"],

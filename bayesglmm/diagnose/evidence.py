@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.problem import Problem
@@ -43,6 +44,7 @@ class Evidence:
         return f"log marginal likelihood {self.log_evidence:.4f}, standard error {self.error:.2g}"
 
 
+@takes(draws=whole(10), seed=seed_or_none)
 def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | None = None) -> Evidence:
     """Bridge-sample the marginal likelihood; see :meth:`bayesglmm.Fit.evidence`."""
     if problem.priors is None or not all(p.proper for _, p in problem.priors.items()):

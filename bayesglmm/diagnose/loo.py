@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import flag, plain, seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood
 from bayesglmm.inference.ticker import ticker
@@ -57,6 +58,7 @@ class Pointwise:
     draws: Draws | None = None
 
 
+@takes(unit=plain, nodes=whole(), draws=whole(10), seed=seed_or_none)
 def pointwise(
     problem: Problem, result: Result, unit: str, *, nodes: int = 15, draws: int = DRAWS, seed: int | None = None
 ) -> Pointwise:
@@ -69,8 +71,6 @@ def pointwise(
     """
     if not is_posterior(problem, result):
         raise MethodError(f"a {result.method} fit is no posterior: fit by laplace, agq, inla or mcmc, with priors.")
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 10:
-        raise MethodError(f"draws is {draws!r}; a whole number, 10 or more, is expected.")
     labels: list[Any]
     if unit == "row":
         name, labels, of_row = "row", list(range(problem.design.nobs)), np.arange(problem.design.nobs)
@@ -127,6 +127,7 @@ def as_tree(problem: Problem, found: Pointwise) -> Any:
     return xr.DataTree.from_dict({"log_likelihood": values, "posterior": dummy})
 
 
+@takes(moment_match=flag)
 def loo(
     problem: Problem,
     result: Result,
@@ -145,8 +146,6 @@ def loo(
 
     if not isinstance(refit, bool | int | float | np.number):
         raise MethodError(f"refit is {refit!r}; True, False or a limit of Pareto k-hat such as 0.7 is expected.")
-    if isinstance(nodes, bool) or not isinstance(nodes, int | np.integer) or nodes < 1:
-        raise MethodError(f"nodes is {nodes!r}; a whole number, 1 or more, is expected.")
     found = pointwise(problem, result, unit, nodes=nodes, draws=draws, seed=seed)
     tree = as_tree(problem, found)
     with warnings.catch_warnings():
@@ -177,6 +176,11 @@ def _with_exact(
             elpd_i[j] = exact(problem, result, found, int(j), **options)
             k[j] = 0.0
             advance(1)
+    return with_values(found, elpd, elpd_i, k)
+
+
+def with_values(found: Pointwise, elpd: Any, elpd_i: Any, k: Any) -> Any:
+    """ArviZ's answer with other values of its units, and their sums."""
     full = np.array([_log_mean(found.values[..., j].ravel()) for j in range(len(found.labels))])
     values = elpd_i.to_numpy()
     n = len(values)

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from bayesglmm.arguments import plain, seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood, predictive_datatree
 from bayesglmm.parameters import response_mean
@@ -34,6 +35,7 @@ Statistic = Callable[[Floats], Floats]
 Chosen = Iterable[str] | Mapping[str, Callable[[Floats], float]] | None
 
 
+@takes(draws=whole(2), seed=seed_or_none)
 def replicates(problem: Problem, result: Result, draws: int, seed: int | None, level: str) -> Floats:
     """Draw replicated responses, shape (draws, n), of a model that is a distribution.
 
@@ -42,14 +44,8 @@ def replicates(problem: Problem, result: Result, draws: int, seed: int | None, l
     MethodError
         A quasi-family, or a scale or weights that no distribution has; fewer than two draws.
     """
-    _check(problem, result, draws)
-    return posterior_predictive(problem, result, draws, seed, level)
-
-
-def _check(problem: Problem, result: Result, draws: Any) -> None:
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 2:
-        raise MethodError(f"draws is {draws!r}; a whole number, 2 or more, is expected.")
     check_simulable(problem, result.scale)
+    return posterior_predictive(problem, result, draws, seed, level)
 
 
 def _with_means(
@@ -61,7 +57,7 @@ def _with_means(
     """
     if (level == "marginal" and problem.design.blocks) or problem.family.categories == "ordered":
         return replicates(problem, result, draws, seed, level), None
-    _check(problem, result, draws)
+    check_simulable(problem, result.scale)
     if level not in LEVELS:
         raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
     rng = np.random.default_rng(seed)
@@ -101,6 +97,7 @@ class Checked:
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("statistic")
 
 
+@takes(level=plain, draws=whole(2), seed=seed_or_none)
 def check_statistics(
     problem: Problem,
     result: Result,
@@ -253,6 +250,7 @@ def predictive_quantile_residuals(
     return special.ndtri((low + u * (ties + 1)) / (draws + 1))
 
 
+@takes(draws=whole(10), seed=seed_or_none)
 def loo_tree(problem: Problem, result: Result, draws: int = 1000, seed: int | None = None) -> Any:
     """Replicated responses and the rows' log-likelihood at the same draws from the posterior, for ArviZ.
 
@@ -265,7 +263,7 @@ def loo_tree(problem: Problem, result: Result, draws: int = 1000, seed: int | No
     """
     from bayesglmm.diagnose.refine import refine
 
-    _check(problem, result, draws)
+    check_simulable(problem, result.scale)
     if not is_posterior(problem, result):
         raise MethodError(
             f"leaving a row out needs a posterior, and a {result.method} fit is none: fit by laplace, agq, inla or "

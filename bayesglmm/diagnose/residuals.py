@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bayesglmm.arguments import flag, plain, seed_or_none, takes
 from bayesglmm.diagnose.distribution import cdf_bounds
 from bayesglmm.errors import MethodError
 from bayesglmm.parameters import response_mean
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 KINDS = ("pearson", "deviance", "response", "working", "quantile", "normalized")
 
 
+@takes(kind=plain, seed=seed_or_none, predictive=flag)
 def residuals(
     problem: Problem,
     result: Result,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.latent.draws import pack_draws
 from bayesglmm.latent.importance import Weighted
 from bayesglmm.latent.threads import one_thread
@@ -131,6 +132,7 @@ class Trust:
         return self.clusters.loc[order[:SHOWN]].round(4)
 
 
+@takes(draws=whole(10), seed=seed_or_none)
 def check_fit(problem: Problem, result: Result, *, draws: int = 1000, seed: int | None = None) -> Trust:
     """Check a fit by its own weighted draws.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.marginal import marginal_anova
@@ -28,6 +29,7 @@ Pair = tuple[Problem, Result]
 TESTS = ("F", "chi2", "LR", "score")
 
 
+@takes(test=plain, kind=plain, df=plain)
 def anova(*fits: Any, test: str | None = None, kind: str = "sequential", df: str | None = None) -> pd.DataFrame:
     """Analysis of deviance: the terms of one fit, or several nested fits.
 

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from bayesglmm.arguments import plain, probability, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.refit import solution_of
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(sigma=plain, level=probability)
 def beta_posterior(problem: Problem, result: Result, *, sigma: str = "known", level: float = 0.95) -> pd.DataFrame:
     """Posterior of the coefficients under flat priors, given variance parameters at their estimates.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesglmm.arguments import executor, optional, seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.portable import portable
@@ -31,6 +32,7 @@ SIMULABLE = ("irls", "ml", "reml", "mql", "pql", "laplace", "agq")
 CHUNK = 20
 
 
+@takes(replicates=whole(), seed=seed_or_none, executor=optional(executor))
 def bootstrap(
     fit: Any,
     replicates: int = 999,
@@ -77,8 +79,6 @@ def bootstrap(
     >>> list(found.confint("basic").columns)
     ['estimate', 'ci_low', 'ci_high']
     """
-    if isinstance(replicates, bool) or not isinstance(replicates, int | np.integer) or replicates < 1:
-        raise MethodError(f"replicates is {replicates!r}; a whole number, 1 or more, is expected.")
     problem, result = _pair(fit)
     _check(problem, result)
     other = None if alternative is None else _pair(alternative)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import numeric, optional, probability, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.outcome import Outcome, outcome
@@ -25,6 +26,7 @@ def reference_df(result: Result) -> float:
     return float(df.min()) if df.size else float("inf")
 
 
+@takes(value=optional(numeric))
 def wald_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = None) -> Outcome:
     """Wald test of linear hypotheses about the coefficients, jointly.
 
@@ -168,6 +170,7 @@ class Ellipsoid:
         return self.centre + self.radius * circle @ np.linalg.cholesky(self.V).T
 
 
+@takes(level=probability)
 def wald_ellipsoid(problem: Problem, result: Result, parameters: Any = None, *, level: float = 0.95) -> Ellipsoid:
     """Simultaneous confidence region of several coefficients or contrasts.
 

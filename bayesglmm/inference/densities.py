@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.nested_laplace.mixture import effect_curve
 from bayesglmm.marginals import Marginal, marginals
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 REACH, POINTS = 5.0, 301
 
 
+@takes(name=plain)
 def marginal_density(problem: Problem, result: Result, name: str) -> pd.DataFrame:
     """Density of a parameter by its name, or of a random effect by ``"group[level]"``, ``"group[level, column]"``.
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import mapping, number, optional, plain, probability, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.adjust import ADJUSTMENTS, Comparisons, adjusted_p, critical_values
 from bayesglmm.inference.comparisons import coefficients_of_contrasts, default_adjustment
@@ -31,6 +32,7 @@ CONTRAST_TYPES = ("linear", "mean", "ratio")
 RATIOS = {"log": "ratio of means", "logit": "odds ratio", "cloglog": "hazard ratio"}
 
 
+@takes(at=optional(mapping), type=plain, level=probability, weights=plain, offset=number())
 def emmeans(
     problem: Problem,
     result: Result,
@@ -82,7 +84,7 @@ def emmeans(
     MethodError
         An unknown column, level, type or weighting.
     """
-    _check(problem, type, TYPES, level)
+    _check(problem, type, TYPES)
     means = marginal_means(problem, data, factors, by=by, at=at, weights=weights, offset=offset)
     coefficients = coefficients_of(problem, result, df)
     missing = not_estimable(problem, means.L, means.left_out)
@@ -104,6 +106,7 @@ def emmeans(
     return table
 
 
+@takes(at=optional(mapping), adjust=plain, type=plain, level=probability, weights=plain, offset=number())
 def contrasts(
     problem: Problem,
     result: Result,
@@ -151,7 +154,7 @@ def contrasts(
     MethodError
         As :func:`emmeans`; an unknown method or adjustment; a ratio under a link that has none.
     """
-    _check(problem, type, CONTRAST_TYPES, level)
+    _check(problem, type, CONTRAST_TYPES)
     if type == "ratio" and problem.link.name not in RATIOS:
         raise MethodError(f"type='ratio' needs a link {', '.join(RATIOS)}; this model has {problem.link.name!r}.")
     means = marginal_means(problem, data, factors, by=by, at=at, weights=weights, offset=offset)
@@ -218,7 +221,7 @@ def _family(
     return table
 
 
-def _check(problem: Problem, type: str, known: tuple[str, ...], level: float) -> None:
+def _check(problem: Problem, type: str, known: tuple[str, ...]) -> None:
     if type not in known:
         raise MethodError(f"type is {type!r}; expected one of {', '.join(known)}.")
     if type == "mean" and problem.family.categories == "ordered":
@@ -226,8 +229,6 @@ def _check(problem: Problem, type: str, known: tuple[str, ...], level: float) ->
             "an ordered response has no single mean: take type='linear', or fit.predict(kind='category') for the "
             "probabilities of the categories."
         )
-    if not 0.0 < level < 1.0:
-        raise MethodError(f"level is {level!r}; a number between 0 and 1 is expected.")
 
 
 def _inverse(link: Link | None, eta: Floats) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
+from bayesglmm.arguments import number, optional, plain, probability, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.variance_parts import (
     group_variances,
@@ -24,6 +25,7 @@ from bayesglmm.result import Result
 Floats = NDArray[np.float64]
 
 
+@takes(approximation=optional(plain), mean=optional(number()), level=probability)
 def icc(
     problem: Problem,
     result: Result,
@@ -64,8 +66,6 @@ def icc(
     groups = [k for k, b in enumerate(problem.design.blocks) if not is_observation_level(problem, b)]
     if not groups:
         raise MethodError("an intraclass correlation needs a grouping factor; this fit has none.")
-    if not 0.0 < level < 1.0:
-        raise MethodError(f"level is {level!r}; a number between 0 and 1 is expected.")
     mean = _mean_of(mean, null)
 
     def shares(theta: Floats, psi: Floats) -> Floats:
@@ -113,6 +113,7 @@ def _delta(result: Result, function: Callable[[Floats, Floats], Floats]) -> Floa
     return np.sqrt(np.maximum(np.einsum("ji,jk,ki->i", J, cov[: len(J), : len(J)], J), 0.0))
 
 
+@takes(approximation=optional(plain), mean=optional(number()))
 def r2(
     problem: Problem,
     result: Result,

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import optional, plain, probability, takes, texts
 from bayesglmm.errors import MethodError
 from bayesglmm.inference import mixed_profile
 from bayesglmm.inference.contrasts import reference_df
@@ -19,6 +20,7 @@ from bayesglmm.result import Result
 Floats = NDArray[np.float64]
 
 
+@takes(method=plain, level=probability, parameters=optional(texts), reference=plain, simultaneous=plain)
 def confint(
     problem: Problem,
     result: Result,
@@ -58,8 +60,6 @@ def confint(
     MethodError
         An unknown method or parameter, or a profile of a fit that maximises no likelihood.
     """
-    if not 0.0 < level < 1.0:
-        raise MethodError(f"level is {level}; a number between 0 and 1 is expected.")
     if method == "profile" and "marginal" in result.extras:
         raise MethodError("estimating equations have no likelihood to profile; take method='wald'.")
     if method == "profile" and result.method in mixed_profile.METHODS:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.arguments import numeric, optional, plain, takes
+from bayesglmm.errors import MethodError
 from bayesglmm.inference.contrasts import contrast_table, wald_test
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.linear_functions import coefficients_of
@@ -41,17 +43,21 @@ def f_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = 0.
     Raises
     ------
     MethodError
-        An unknown coefficient or approximation, or a fit of another kind of model.
+        An unknown coefficient or approximation, contradictory equations, or a fit of another kind of model.
     """
     L, c, labels = read_hypotheses(hypothesis, problem.design.columns)
     approximation, kind = _approximation(problem, result, df)
     own = coefficients_of(problem, result, kind)
-    test = approximation.f_test(L, np.asarray(c, dtype=float) + np.asarray(value, dtype=float))
+    right = np.broadcast_to(np.asarray(c, dtype=float) + np.asarray(value, dtype=float), (len(L),))
+    if np.abs(L @ np.linalg.lstsq(L, right)[0] - right).max() > 1e-8 * max(1.0, float(np.abs(right).max())):
+        raise MethodError("the equations of the hypothesis contradict each other; leave the redundant ones out.")
+    test = approximation.f_test(L, right)
     name = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[kind]
     table = contrast_table(problem, replace(result, cov_beta=own.cov), L, labels, df=own.df(L))
     return outcome(name, ", ".join(labels), "F", test.statistic, test.numerator, test.denominator, contrasts=table)
 
 
+@takes(value=optional(numeric), df=plain)
 def hypothesis_test(
     problem: Problem, result: Result, hypothesis: Any, *, value: Any = None, df: str | None = None
 ) -> Outcome:

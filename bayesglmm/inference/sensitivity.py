@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesglmm.arguments import number, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood, log_prior
 from bayesglmm.parameters import posterior_variables
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result
 
 
+@takes(threshold=number(0.0))
 def sensitivity(problem: Problem, result: Result, threshold: float = 0.05) -> pd.DataFrame:
     """Prior and likelihood sensitivity of every parameter.
 

@@ -23,6 +23,7 @@ from scipy import stats
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
+from bayesglmm.arguments import mapping, optional, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.density_grid import choose_grid, evaluate, read_grid, trapezoid
 from bayesglmm.inference.marginal_density import marginal_density
@@ -138,6 +139,7 @@ class VariancePosterior:
         return float(brentq(lambda x: p @ stats.norm.cdf((x - mean) / sd) - q, mean.min() - reach, mean.max() + reach))
 
 
+@takes(grid=optional(mapping))
 def variance_posterior(model: Any, grid: Mapping[str, Any] | None = None) -> VariancePosterior:
     """Evaluate the marginal posterior of the standard deviations of a linear mixed model.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.covariance import FORMS, BlockCovariance
 from bayesglmm.design import build_design
 from bayesglmm.design.types import RandomBlock, Term
@@ -40,6 +41,7 @@ Bools = NDArray[np.bool_]
 STEP = 1e-4
 
 
+@takes(simulations=whole(50), seed=seed_or_none)
 def score_test_variance(fit: Any, term: str | RandomBlock, *, simulations: int = 1000, seed: int = 0) -> Outcome:
     """Test whether the variance of one more random term is zero.
 
@@ -76,8 +78,6 @@ def score_test_variance(fit: Any, term: str | RandomBlock, *, simulations: int =
     >>> fit.score_test("(1 | g)").p < 1e-6
     True
     """
-    if not isinstance(simulations, int | np.integer) or simulations < 50:
-        raise MethodError(f"simulations is {simulations!r}; a whole number, 50 or more, is expected.")
     problem, result, data = _parts(fit)
     check_simulable(problem)
     null, result = _maximum_likelihood(problem, result)

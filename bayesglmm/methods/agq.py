@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bayesglmm.arguments import flag, plain, seed_or_none, takes, whole
 from bayesglmm.latent.marginal import fit_marginal
 from bayesglmm.latent.quadrature_nodes import default_nodes, plain_nodes
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(kernel=plain, draws=whole(0), seed=seed_or_none, check=flag)
 def run(
     problem: Problem,
     *,

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bayesglmm.arguments import plain, seed_or_none, takes, whole
 from bayesglmm.latent.nested_laplace import fit_nested
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(strategy=plain, integration=plain, kernel=plain, draws=whole(0), seed=seed_or_none)
 def run(
     problem: Problem,
     *,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bayesglmm.arguments import flag, plain, seed_or_none, takes, whole
 from bayesglmm.latent.marginal import fit_marginal
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(kernel=plain, draws=whole(0), seed=seed_or_none, check=flag)
 def run(
     problem: Problem, *, kernel: str = "auto", draws: int = 1000, seed: int | None = None, check: bool = False
 ) -> Result:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bayesglmm.arguments import optional, plain, seed_or_none, takes, whole
 from bayesglmm.methods import laplace
 from bayesglmm.methods.weighted import refined
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(kernel=plain, draws=whole(10), seed=seed_or_none, proposals=optional(whole(10)))
 def run(
     problem: Problem,
     *,

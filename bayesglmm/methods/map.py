@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import takes, whole
 from bayesglmm.joint import linear_predictor
 from bayesglmm.parameters import likelihood_scale
 from bayesglmm.problem import Problem
@@ -29,6 +30,7 @@ TOLERANCE = 1e-5
 FLAT_ITERATIONS = 100
 
 
+@takes(max_iterations=whole())
 def run(problem: Problem, *, max_iterations: int = 5000) -> Result:
     """Find the joint mode.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bayesglmm.arguments import flag, plain, takes, whole, word_or_positive
 from bayesglmm.latent.working import fit_working
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
+@takes(reml=flag, scale=word_or_positive, order=plain, max_iterations=whole())
 def run(
     problem: Problem,
     *,

@@ -122,9 +122,6 @@ def weigh_fit(
         )
     if not result.status.converged:
         raise MethodError(f"this {result.method} fit did not converge ({result.status.message}): it has no mode.")
-    for name, value in (("draws", draws), ("proposals", proposals or draws)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 10:
-            raise MethodError(f"{name}={value!r}; a whole number of at least 10 is expected.")
     return weigh(problem, result, draws=int(draws), seed=seed, proposals=proposals)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import executor, number, numeric, optional, plain, takes, whole, word_or_positive
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -22,6 +23,16 @@ from bayesglmm.scores.totals import InMemory, Totals
 Floats = NDArray[np.float64]
 
 
+@takes(
+    scale=word_or_positive,
+    cov=plain,
+    start=optional(numeric),
+    small_sample=plain,
+    max_iterations=whole(),
+    tolerance=number(0.0),
+    penalty=plain,
+    executor=optional(executor),
+)
 def fit_irls(
     problem: Problem,
     *,

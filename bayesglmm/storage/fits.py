@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.arguments import place, takes
 from bayesglmm.design.build import used_columns
 from bayesglmm.design.columns import Table
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, FamilyError, MethodError, SpecError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bayesglmm.links import Link
 
 
+@takes(path=place)
 def save_fit(fit: Found, path: str | PathLike[str]) -> Path:
     """Write a fit to one file; see :meth:`bayesglmm.Fit.save`."""
     arrays: list[Array] = []
@@ -45,6 +47,7 @@ def save_fit(fit: Found, path: str | PathLike[str]) -> Path:
     return path
 
 
+@takes(path=place)
 def load_fit(
     path: str | PathLike[str], *, data: Any = None, family: Family | None = None, link: Link | None = None
 ) -> Fit:
@@ -83,8 +86,7 @@ def load_fit(
     >>> str(again) == str(fit)
     True
     """
-    path = Path(path)
-    manifest, arrays = read_file(path)
+    manifest, arrays = read_file(Path(path))
     return rebuild(manifest, arrays, str(path), data=data, family=family, link=link)
 
 

@@ -175,7 +175,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: MODEL.fit("laplace+psis", **{"draws": 0}),
         bg.MethodError,
-        "draws=0; a whole number of at least 10 is expected.",
+        "draws is 0; a whole number, 10 or more, is expected.",
     ),
     (
         lambda: MODEL.fit("laplace", **{"start": "x"}),
@@ -191,8 +191,8 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: lap().loo(3), bg.MethodError, "unit is 3; 'row', 'group' or 'g' is expected."),
     (lambda: irls().loo("row"), bg.MethodError, "a irls fit is no posterior: fit by laplace, agq, inla or mcmc, with"),
     (lambda: lap().loo("h"), bg.MethodError, "unit is 'h'; 'row', 'group' or 'g' is expected."),
-    (lambda: lap().evidence(draws=0), bg.MethodError, "draws=0; a whole number of at least 10 is expected."),
-    (lambda: lap().evidence(draws=-3), bg.MethodError, "draws=-3; a whole number of at least 10 is expected."),
+    (lambda: lap().evidence(draws=0), bg.MethodError, "draws is 0; a whole number, 10 or more, is expected."),
+    (lambda: lap().evidence(draws=-3), bg.MethodError, "draws is -3; a whole number, 10 or more, is expected."),
     (lambda: irls().evidence(), bg.MethodError, "draws are weighted around the mode of a fit by 'laplace' or 'agq';"),
     (lambda: lm().evidence(), bg.MethodError, "a marginal likelihood needs proper priors for every parameter; see"),
     (lambda: lap().average_effects("zz"), bg.MethodError, "the fixed part has no column 'zz'; it uses x."),
@@ -202,14 +202,14 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         bg.MethodError,
         "level is 'zz'; expected one of conditional, population, marginal.",
     ),
-    (lambda: lap().average_effects("x", ci=2), bg.MethodError, "ci is 2; expected a probability between 0 and 1."),
-    (lambda: lap().average_effects("x", ci=0), bg.MethodError, "ci is 0; expected a probability between 0 and 1."),
+    (lambda: lap().average_effects("x", ci=2), bg.MethodError, "ci is 2; a number between 0 and 1 is expected."),
+    (lambda: lap().average_effects("x", ci=0), bg.MethodError, "ci is 0; a number between 0 and 1 is expected."),
     (lambda: lap().average_effects("g"), bg.MethodError, "the fixed part has no column 'g'; it uses x."),
-    (lambda: lap().average_effects("x", compare="zz"), bg.MethodError, "the fixed part has no column 'z'; it uses x."),
+    (lambda: lap().average_effects("x", compare="zz"), bg.MethodError, "compare is 'zz'; a dict is expected."),
     (
-        lambda: irls().average_effects("h", compare="zz"),
+        lambda: irls().average_effects("h", compare={"zz": 1}),
         bg.MethodError,
-        "the fixed part has no column 'z'; it uses x, h.",
+        "the fixed part has no column 'zz'; it uses x, h.",
     ),
     (lambda: irls().emmeans("zz"), bg.MethodError, "the fixed part has no column 'zz' to average by; it uses x, h."),
     (
@@ -274,7 +274,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         bg.MethodError,
         "level is 'zz'; expected one of conditional, population, marginal.",
     ),
-    (lambda: lap().predict(ci=2), bg.MethodError, "ci is 2; expected a probability between 0 and 1."),
+    (lambda: lap().predict(ci=2), bg.MethodError, "ci is 2; a number between 0 and 1 is expected."),
     (lambda: lap().predict(table()[["y"]]), bg.DataError, "The table has no column 'x'. It has y."),
     (lambda: lap().predict(3), bg.DataError, "Expected a pandas, polars or pyarrow table, or a dict of arrays; got"),
     (
@@ -306,7 +306,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: lap().refine(to="zz"), bg.MethodError, "to='zz'; one of psis, marginal, full is expected."),
     (lambda: irls().refine(), bg.MethodError, "a fit by 'irls' is refined by one that has a likelihood to integrate:"),
-    (lambda: lap().check(draws=0), bg.MethodError, "draws=0; a whole number of at least 10 is expected."),
+    (lambda: lap().check(draws=0), bg.MethodError, "draws is 0; a whole number, 10 or more, is expected."),
     (lambda: irls().check(), bg.MethodError, "draws are weighted around the mode of a fit by 'laplace' or 'agq';"),
     (
         lambda: irls().sensitivity(),
