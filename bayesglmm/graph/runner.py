@@ -78,7 +78,7 @@ def run_nutpie(compiled: Any, plan: Plan, cores: int) -> Any:
         words = progress_words(done, total, divergences, time.perf_counter() - started)
         hook(done / total if total else 0.0, f"{finished} of {plan.chains} chains done, {words}")
 
-    return nutpie.sample(
+    tree = nutpie.sample(
         compiled,
         draws=plan.draws,
         tune=plan.tune,
@@ -90,6 +90,26 @@ def run_nutpie(compiled: Any, plan: Plan, cores: int) -> Any:
         progress_bar=plan.progress is True,
         progress_callback=report if callable(hook) else None,
     )
+    return whole_or_stopped(tree, plan)
+
+
+def whole_or_stopped(tree: Any, plan: Plan) -> Any:
+    """Give the draws back when they are all there; on Ctrl-C samplers return what they have, as if nothing was amiss.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Chains that were cut short.
+    """
+    posterior = tree["posterior"]
+    chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    last = [posterior[name].isel(draw=-1) for name in posterior.data_vars] if draws else []
+    if (chains, draws) != (plan.chains, plan.draws) or any(bool(v.isnull().all()) for v in last):
+        raise KeyboardInterrupt(
+            f"stopped with {draws} of {plan.draws} draws of {chains} of {plan.chains} chains; chains cut short are not "
+            "kept: fit again, with fewer draws= if need be."
+        )
+    return tree
 
 
 def progress_words(done: int, total: int, divergences: int, seconds: float) -> str:

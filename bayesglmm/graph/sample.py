@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bayesglmm import names
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
-from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats
+from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats, whole_or_stopped
 from bayesglmm.graph.start import initial_values
 from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
 from bayesglmm.problem import Problem
@@ -152,7 +152,7 @@ def _through_pymc(name: str) -> Sampler:
         start: dict[str, Any] = {}
         if first is not None:
             start = {"initvals": first} | ({"init": "adapt_diag"} if own else {"nuts": {"jitter": False}})
-        return pm.sample(
+        tree = pm.sample(
             plan.draws,
             tune=plan.tune,
             chains=plan.chains,
@@ -168,6 +168,7 @@ def _through_pymc(name: str) -> Sampler:
             callback=report if own and callable(plan.progress) else None,
             **start,
         )
+        return whole_or_stopped(tree, plan)
 
     return sample
 
