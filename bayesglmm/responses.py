@@ -67,7 +67,7 @@ def draw_responses(
         ``"conditional"`` keeps each row's own random effects, ``"marginal"`` draws new ones (one for each level, shared
         by its rows), ``"population"`` sets them to zero.
     trials : array_like, optional
-        Binomial denominators of new rows; those of the training rows, or one, when left out.
+        Binomial denominators of new rows; when left out those of the response, where the rows have one, else one.
     """
     if problem.family.quasi:
         raise MethodError(f"{problem.family.name} is a quasi-family: it has no distribution to draw responses from.")
@@ -129,12 +129,11 @@ def rows_at(
 
     psi = sample.psi[0]
     if trials is None and problem.response.trials is not None:
-        trials = problem.response.trials if design is problem.design or len(eta[0]) == problem.design.nobs else 1.0
+        trials = 1.0 if design.response is None else design.response.trials
     if problem.errors is not None and design.X is problem.design.X:
         assert theta is not None
         return eta + draw_errors(problem, theta, psi, rng)
-    weights = problem.design.weights if len(eta[0]) == problem.design.nobs else None
-    return draw_rows(problem.family, problem.link, eta, psi_of_draws(problem, psi, design), trials, weights, rng)
+    return draw_rows(problem.family, problem.link, eta, psi_of_draws(problem, psi, design), trials, design.weights, rng)
 
 
 def posterior_predictive(

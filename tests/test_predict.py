@@ -118,6 +118,22 @@ def test_responses_have_the_models_mean_and_support(cbpp_fit):
     assert np.all(np.abs(draws.mean(axis=1).to_numpy() - mean) < 6 * error + 0.12 * mean)
 
 
+def test_responses_of_new_rows_have_their_own_trials_and_weights(cbpp_fit):
+    """As many new rows as there were, which is no reason to take the old ones' trials."""
+    new = frame("cbpp").assign(size=1000, incidence=0)
+    drawn = cbpp_fit.predict(new, kind="response", draws=50, seed=1)
+    mean = cbpp_fit.predict(new)["estimate"]
+    assert np.corrcoef(drawn.mean(axis=1), 1000 * mean)[0, 1] > 0.95
+    single = cbpp_fit.predict(new[["herd", "period"]], kind="response", draws=50, seed=1)
+    assert set(np.unique(single)) == {0.0, 1.0}
+    rng = np.random.default_rng(0)
+    data = frame("cbpp").assign(y=rng.normal(size=56), w=1.0)
+    fit = bg.Model("y ~ 1", data, weights="w", priors="flat").fit("laplace")
+    spread = fit.predict(data.assign(w=1e6), kind="response", draws=200, seed=1).std(axis=1)
+    mean_sd = fit.fixed["se"].iloc[0]  # what is left is the uncertainty of the mean
+    np.testing.assert_allclose(spread, mean_sd, rtol=0.2)
+
+
 def test_responses_are_reproducible(cbpp_fit):
     first, again, other = (cbpp_fit.predict(kind="response", draws=20, seed=s).to_numpy() for s in (3, 3, 4))
     assert np.array_equal(first, again)
