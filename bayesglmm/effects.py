@@ -23,7 +23,7 @@ from bayesglmm.design.build import used_columns
 from bayesglmm.design.columns import Factor, Table, read_column
 from bayesglmm.design.types import Design
 from bayesglmm.errors import DataError, DataWarning, MethodError
-from bayesglmm.predict import expected_response
+from bayesglmm.predict import expected_response, mean_draws
 from bayesglmm.problem import Problem
 from bayesglmm.quantiles import norm
 from bayesglmm.responses import LEVELS, at_levels, eta_draws
@@ -168,9 +168,7 @@ def _over_draws(problem: Problem, result: Result, move: Move, weights: Floats, l
     for design in (move.high, move.low):
         rng = np.random.default_rng(0)  # the same new random effects before and after
         eta = eta_draws(problem, result.draws, design, level, rng)
-        psi, theta = (x.reshape(len(eta), -1) for x in (result.draws.psi, result.draws.theta))
-        points = zip(eta, theta, psi)
-        totals.append(np.array([weights @ expected_response(problem, design, level, e, t, p) for e, t, p in points]))
+        totals.append(mean_draws(problem, result.draws, design, level, eta) @ weights)
     return (totals[0] - totals[1]) / move.size
 
 

@@ -162,10 +162,26 @@ def expected_response(problem: Problem, design: Design, level: str, eta: Floats,
 def _over_effects(
     problem: Problem, design: Design, eta: Floats, theta: Floats, function: Callable[[Floats], Floats]
 ) -> Floats:
-    """Average of a function of η over new random effects."""
+    """Average of a function of η over new random effects; η and θ of one point, or one row each for many."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(MARGINAL_NODES)
     sd = random_spread(problem, design, theta)
     return np.asarray(sum(w * function(eta + sd * z) for z, w in zip(nodes, weights / weights.sum())))
+
+
+def mean_draws(problem: Problem, draws: Draws, design: Design, level: str, eta: Floats) -> Floats:
+    """E(y) of every row at every draw, shape (draws, n), from linear predictors of that shape (written over)."""
+    if problem.family.expectation is not None:
+        points = zip(eta, *(x.reshape(len(eta), -1) for x in (draws.theta, draws.psi)))
+        return np.stack([expected_response(problem, design, level, e, t, p) for e, t, p in points])
+    return _averaged(problem, draws, design, eta) if level == "marginal" else np.asarray(problem.link.mean(eta))
+
+
+def _averaged(problem: Problem, draws: Draws, design: Design, eta: Floats) -> Floats:
+    """Means averaged over new random effects at every draw, written over the linear predictors."""
+    theta, step = draws.theta.reshape(len(eta), -1), max(PORTION // max(design.nobs, 1), 1)
+    for some in (slice(first, first + step) for first in range(0, len(eta), step)):
+        eta[some] = _over_effects(problem, design, eta[some], theta[some], problem.link.mean)
+    return eta
 
 
 def _expected(problem: Problem, result: Result, design: Design, level: str, ci: float) -> pd.DataFrame:
@@ -218,18 +234,12 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
 
 def _from_draws(problem: Problem, draws: Draws, design: Design, kind: str, level: str, ci: float) -> pd.DataFrame:
     eta = eta_draws(problem, draws, design, level, np.random.default_rng(0))
-    expectation = problem.family.expectation
-    if kind == "mean" and expectation is not None:
-        psi, theta = (x.reshape(len(eta), -1) for x in (draws.psi, draws.theta))
-        points = zip(eta, theta, psi)
-        values = np.stack([expected_response(problem, design, level, e, t, p) for e, t, p in points])
+    if kind == "mean":
+        values = mean_draws(problem, draws, design, level, eta)
     elif level == "marginal" and design.blocks:
-        theta, step = draws.theta.reshape(len(eta), -1), max(PORTION // max(design.nobs, 1), 1)
-        for some in (slice(first, first + step) for first in range(0, len(eta), step)):
-            eta[some] = averaged_mean(problem, eta[some], random_spread(problem, design, theta[some]))[0]
-        values = eta if kind == "mean" else problem.link.eta(eta)
+        values = problem.link.eta(_averaged(problem, draws, design, eta))
     else:
-        values = problem.link.mean(eta) if kind == "mean" else eta
+        values = eta
     low, high = np.quantile(values, [0.5 - ci / 2.0, 0.5 + ci / 2.0], axis=0)
     columns = {"estimate": values.mean(axis=0), "se": values.std(axis=0, ddof=1), "ci_low": low, "ci_high": high}
     return pd.DataFrame(columns, index=design.index)
