@@ -213,14 +213,23 @@ def _error_rows(problem: Problem, result: Result, tail: float) -> list[tuple[flo
 
 
 def random_tables(problem: Problem, result: Result) -> dict[str, pd.DataFrame]:
-    """Conditional modes (or posterior means) of the random effects, and their sds (columns ``<name>_sd``)."""
+    """Conditional modes (or posterior means) of the random effects, and their sds.
+
+    ``<name>_sd`` are sds given the parameters (lme4's ``condVar``), or of the posterior. The former are followed by
+    ``<name>_sd_full``, which include the uncertainty of the parameters (glmmTMB's).
+    """
+    from bayesglmm.latent.prediction import full_effect_sds
+
     tables = {}
+    full = full_effect_sds(problem, result) if problem.design.blocks else None
     for k, block in enumerate(problem.design.blocks):
         index = pd.Index(block.levels, name=block.group)
         table = pd.DataFrame(result.effects[k], index=index, columns=list(block.columns))
         if result.effects_sd:
             for j, column in enumerate(block.columns):
                 table[f"{column}_sd"] = result.effects_sd[k][:, j]
+            for j, column in enumerate(block.columns if full is not None else ()):
+                table[f"{column}_sd_full"] = full[k][:, j]  # type: ignore[index]
         tables[block.group] = table
     return tables
 

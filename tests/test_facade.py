@@ -179,9 +179,18 @@ def test_html_is_escaped_and_complete(model):
 
 def test_random_tables(slopes):
     table = slopes.random["Subject"]
-    assert list(table.columns) == ["Intercept", "Days", "Intercept_sd", "Days_sd"]
+    sds = ["Intercept_sd", "Days_sd", "Intercept_sd_full", "Days_sd_full"]
+    assert list(table.columns) == ["Intercept", "Days", *sds]
     assert table.index.name == "Subject"
     assert len(table) == 18
+
+
+def test_sds_of_random_effects_with_the_uncertainty_of_the_coefficients(slopes):
+    """The root of Henderson's prediction-error variance, from the mixed-model equations."""
+    errors = slopes.mme().prediction_error
+    for term in ("Intercept", "Days"):
+        full = slopes.random["Subject"][f"{term}_sd_full"]
+        np.testing.assert_allclose(full**2, errors.loc[errors["term"] == term, "pev"], rtol=1e-6)
 
 
 def test_idata_of_a_laplace_fit(model):

@@ -61,7 +61,12 @@ class Found:
 
     @cached_property
     def random(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes or posterior means of the random effects, with their sds."""
+        """Conditional modes or posterior means of the random effects, with their sds.
+
+        ``<name>_sd`` is of the posterior, or given the parameters (lme4's ``condVar``); in the latter case
+        ``<name>_sd_full`` includes the parameters' own uncertainty (glmmTMB's; by ``ml``, ``reml``, ``pql`` and
+        ``mql`` that of the coefficients: the root of the prediction-error variance).
+        """
         return tables.random_tables(self.model.problem, self.result)
 
     @property

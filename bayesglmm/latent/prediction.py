@@ -44,6 +44,26 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     return np.einsum("ij,jk,ik->i", at.x, result.cov_beta, at.x) + at.quad + at.unseen
 
 
+def full_effect_sds(problem: Problem, result: Result) -> tuple[Floats, ...] | None:
+    """Sds of the random effects that include the uncertainty of the parameters, shape (levels, q) per factor.
+
+    A Laplace or quadrature fit has those with all its parameters' uncertainty. Otherwise it is that of the
+    coefficients, as in Henderson's prediction-error variance: diag(ΛH⁻¹Λ' + ΛKVK'Λ'). None for a method whose own sds
+    are of a posterior already.
+    """
+    if "effects_sd_full" in result.extras:
+        return tuple(result.extras["effects_sd_full"])
+    if result.method not in METHODS or not result.effects_sd:
+        return None
+    lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
+    factor, K = _factor_and_slope(problem, result, lambdas)
+    out = []
+    for layout, L, sd in zip(factor.plan.structure.layouts, lambdas, result.effects_sd):
+        moves = L @ K[layout.start : layout.stop].reshape(layout.levels, layout.size, -1)
+        out.append(np.sqrt(np.square(sd) + np.einsum("lqi,ij,lqj->lq", moves, result.cov_beta, moves)))
+    return tuple(out)
+
+
 @dataclass(frozen=True)
 class RowParts:
     """What the variance of each row's linear predictor is made of.
