@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
+from bayesglmm.latent.mode import TOLERANCE
 from bayesglmm.latent.quadrature_grid import grid
 from bayesglmm.latent.target import Target
 
@@ -81,10 +83,14 @@ class Work:
         Antithetic pairs of candidates; 0 for one plain draw.
     nodes : int
         Nodes of the quadrature to hold Laplace against; 0 for none.
+    tolerance : float
+        Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
+        Laplace's own integral is off by about the decrement times the skewness.
     """
 
     pairs: int = 0
     nodes: int = 0
+    tolerance: float = TOLERANCE
 
 
 def solve_at(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generator, work: Work = Work()) -> Solved:
@@ -154,7 +160,7 @@ class _Solver:
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         copies = self._copies(size)
         points = Points.of(self.target.coordinates, x[filled])
-        mode = copies.mode(points, start[filled])
+        mode = copies.mode(points, start[filled], self.work.tolerance)
         if mode.found:
             self._fill(rows, copies, points, mode, z[:, filled], pick[filled])
         elif size > 1:
@@ -208,7 +214,7 @@ class Ratio:
         u = self.u + move
         eta = self.fixed + self.factor.loadings.expand(u)
         with np.errstate(all="ignore"):
-            value = self.copies.kernel.derivatives(eta, self.psi).value
+            value = log_density(self.copies.kernel, eta, self.psi)
         # Beyond the range of η the density is zero; a number as small as this keeps differences finite.
         value = np.where(np.isfinite(value), value, -1e300)
         pull = self.copies.structure.penalty(u)

@@ -35,6 +35,8 @@ FEWEST_PAIRS, PAIRS, MOST_PAIRS = 2, 4, 32
 #: Standard deviation of the estimated log marginal likelihood that is small enough: the weights lose a tenth of their
 #: effective size to it.
 NOISE = 0.3
+#: Newton decrement at which conditional modes are near enough to draw around.
+NEAR = 1e-3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
 MOST_VALUES = 10**9
 #: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
@@ -188,7 +190,7 @@ def weigh(
     count = proposals or times * draws
     with one_thread():
         target, optimum = found_optimum(problem, result)
-        work = settle(target, optimum, count, pairs)
+        work = replace(settle(target, optimum, count, pairs), tolerance=NEAR)
 
         def log_target(x: Floats) -> Floats:
             found = solve_at(target, optimum, x, np.random.default_rng(0), work)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Four = tuple[Floats, Floats, Floats, Floats]
 
-#: Elements at a time: the temporaries then stay in the processor's cache.
-CHUNK = 8192
+#: Elements at a time: the temporaries then stay in the processor's cache, and the memory they take is not given back to
+#: the system and asked for again by every call (with 8,192 that made the logit's formula four times as slow).
+CHUNK = 4096
 
 
 def in_chunks(formula: Callable[..., Four]) -> Callable[..., Four]:
@@ -24,7 +25,7 @@ def in_chunks(formula: Callable[..., Four]) -> Callable[..., Four]:
     @wraps(formula)
     def apply(eta: Floats, *data: Floats) -> Four:
         eta = np.asarray(eta, dtype=float)
-        if eta.size <= 2 * CHUNK:
+        if eta.size <= CHUNK:
             return formula(eta, *data)
         n = eta.shape[-1]
         rows, out = eta.reshape(-1, n), np.empty((4, eta.size // n, n))
@@ -65,3 +66,26 @@ def binomial_logit(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> F
     gap = near - far
     value = w * (c - against * size - m * np.log1p(e))
     return value, w * np.where(up, -d1, d1), d2, d2 * np.where(up, -gap, gap)
+
+
+def poisson_value(s: Floats, y: Floats, w: Floats, c: Floats) -> Floats:
+    """The value of :func:`poisson` alone."""
+    out = np.exp(s)
+    np.subtract(y * s, out, out=out)
+    out -= c
+    out *= w
+    return out
+
+
+def binomial_logit_value(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> Floats:
+    """The value of :func:`binomial_logit` alone: a third of the work."""
+    out = np.abs(eta)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    out *= y + f
+    out += np.maximum(eta, 0.0) * f
+    out -= np.minimum(eta, 0.0) * y
+    np.subtract(c, out, out=out)
+    out *= w
+    return out

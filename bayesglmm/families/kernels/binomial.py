@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, log_ndtr
 
 from bayesglmm.families.base import Derivatives, KernelFactory
-from bayesglmm.families.kernels.arrays import binomial_logit
+from bayesglmm.families.kernels.arrays import binomial_logit, binomial_logit_value
 from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, row_weights
 from bayesglmm.families.kernels.jit import compiled
 from bayesglmm.families.kernels.logs import log_pair
@@ -48,7 +48,10 @@ def _by_rows(link: str, information: Callable[[Floats], Floats]) -> Formulas:
         y, f, w, _ = data
         return w * (y + f) * information(eta)
 
-    return Formulas(derivatives, weight)
+    def value(eta: Floats, psi: Psi, data: Data) -> Floats:
+        return binomial_logit_value(eta, *data)
+
+    return Formulas(derivatives, weight, value=value if link == "logit" else None)
 
 
 def _by_logs(link: str) -> Formulas:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 
 from bayesglmm.families.base import Derivatives, KernelFactory
-from bayesglmm.families.kernels.arrays import poisson
+from bayesglmm.families.kernels.arrays import poisson, poisson_value
 from bayesglmm.families.kernels.bound import (
     ClosedKernel,
     Data,
@@ -48,7 +48,11 @@ def bind_counts(formulas: Formulas) -> KernelFactory:
 
 def poisson_formulas() -> Formulas:
     """Poisson in log μ."""
-    return Formulas(lambda s, psi, data: Derivatives(*poisson(s, *data)), _poisson_weight)
+    return Formulas(
+        lambda s, psi, data: Derivatives(*poisson(s, *data)),
+        _poisson_weight,
+        value=lambda s, psi, data: poisson_value(s, *data),
+    )
 
 
 def poisson_factory(link: str) -> KernelFactory:
