@@ -93,7 +93,8 @@ def seed_or_none(name: str, value: Any) -> int | None:
     return int(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and not True or False."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:
@@ -106,7 +107,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Check:
     """A finite number of at least `low` and at most `high`."""
 
     def check(name: str, value: Any) -> float:
-        if not _is_number(value) or not low <= value <= high:
+        if not is_number(value) or not low <= value <= high:
             ends = [f"{low:g} or more"] * (low > -math.inf) + [f"{high:g} or less"] * (high < math.inf)
             raise refused(name, value, ", ".join(["a number", *ends]) + "," * bool(ends))
         return float(value)
@@ -116,7 +117,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Check:
 
 def probability(name: str, value: Any) -> float:
     """A number strictly between 0 and 1."""
-    if not _is_number(value) or not 0.0 < value < 1.0:
+    if not is_number(value) or not 0.0 < value < 1.0:
         raise refused(name, value, "a number between 0 and 1")
     return float(value)
 
@@ -125,7 +126,7 @@ def word_or_positive(name: str, value: Any) -> Any:
     """A word (or None), to be looked up by the caller, or a positive number."""
     if value is None or isinstance(value, str):
         return value
-    if not _is_number(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise refused(name, value, "a word, or a positive number,")
     return float(value)
 
@@ -153,6 +154,13 @@ def texts(name: str, value: Any) -> list[str]:
     if not isinstance(several, Collection) or not all(isinstance(one, str) for one in several):
         raise refused(name, value, "a name, or a list of names,")
     return list(several)
+
+
+def listed(name: str, value: Any) -> Any:
+    """A collection of things, such as a list or a tuple; a text is none, and its caller says so."""
+    if not isinstance(value, Collection):
+        raise refused(name, value, "a list")
+    return value
 
 
 def mapping(name: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.arguments import mapping, optional
 from bayesglmm.definition import Definition, bind, inputs_in_words
 from bayesglmm.design import row_values
 from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning, warn
@@ -93,6 +94,10 @@ class Model:
         about: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        for name, given in (("about", about), ("defaults", defaults)):
+            optional(mapping)(name, given)
+        for method, own in (defaults or {}).items():
+            mapping(f"defaults[{method!r}]", own)
         #: The arguments, from which the model can be made again.
         self.definition = Definition(
             formula,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
+from bayesglmm.arguments import mapping, takes
 from bayesglmm.covariance import sd_corr
 from bayesglmm.errors import MethodError
 from bayesglmm.links import get_link
@@ -59,6 +60,7 @@ def error_names(problem: Problem) -> list[str]:
     return [] if problem.errors is None else [f"errors.{name}" for name in problem.errors.names]
 
 
+@takes(values=mapping)
 def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
     """Vectors of named parameter values.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bayesglmm.arguments import executor, listed, mapping, optional, place, plain, seed_or_none, takes, texts
 from bayesglmm.comparison import verdict as words
 from bayesglmm.comparison.population import is_population_method, population_table
 from bayesglmm.comparison.run import Outcome, Progress, check_request, made_before, run_methods, seeded
@@ -107,6 +108,7 @@ class Comparison:
 
         return xr.DataTree(children={m: fit.idata for m, fit in self.fits.items()})
 
+    @takes(kind=plain, parameters=optional(texts))
     def plot(self, kind: str = "forest", parameters: Sequence[str] | None = None) -> Figure:
         """Draw the methods side by side.
 
@@ -132,6 +134,7 @@ class Comparison:
                 raise MethodError(f"unknown parameter {name!r}; this comparison has {', '.join(known)}.")
         return KINDS[kind](self.found, list(parameters or known), self.reference)
 
+    @takes(path=place)
     def report(self, path: str | Path) -> Path:
         """Write ``report.html`` (one self-contained file), ``table.csv``, ``verdict.csv`` and ``idata.nc``.
 
@@ -166,6 +169,7 @@ class Comparison:
             return self.verdict.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3g}", border=0)
 
 
+@takes(methods=listed, reference=plain, seed=seed_or_none, options=optional(mapping), executor=optional(executor))
 def compare(
     model: Model,
     methods: Sequence[str] = (),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import number, refused
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import DataError, MethodError
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
@@ -80,6 +81,8 @@ def known_levels(group: str, known: Known) -> tuple[str, ...]:
         raise DataError(f"{where} has shape {shape}; a square matrix is expected.")
     if names is None:
         raise DataError(f"{where} has no level names: pass bg.Known(..., levels=[...]) or a DataFrame.")
+    if np.ndim(names) != 1:
+        raise refused("levels", names, "a list of names, one for each row,", DataError)
     names = tuple(str(v) for v in names)
     if len(names) != shape[0]:
         raise DataError(f"{where} has {shape[0]} rows but {len(names)} level names.")
@@ -161,7 +164,7 @@ def _reordered(where: str, known: Known, take: NDArray[np.int64]) -> tuple[Any, 
         raise DataError(f"{where} is not symmetric.")
     Q = sparse.csc_array(Q[take][:, take])
     if known.log_det is not None:
-        return Q, float(known.log_det)
+        return Q, number()("log_det", known.log_det)
     try:
         return Q, sparse_log_det(Q)
     except NotPositiveDefiniteError:

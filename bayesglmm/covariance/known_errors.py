@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import numeric
 from bayesglmm.covariance.forms import Coordinate
 from bayesglmm.covariance.row_errors import RowErrors, checked, describe, group_codes
 from bayesglmm.errors import DataError
@@ -166,7 +167,7 @@ def _places(values: Any, names: list[Any], size: int, rows: int) -> Ints:
 
 
 def _square(matrix: Any, what: str) -> Floats:
-    M = np.asarray(matrix, dtype=float)
+    M = numeric(what, matrix)
     if M.ndim != 2 or M.shape[0] != M.shape[1]:
         raise DataError(f"{what} has shape {M.shape}; a square matrix is expected.")
     if not np.allclose(M, M.T, rtol=1e-8, atol=1e-10 * float(np.abs(M).max(initial=1.0))):

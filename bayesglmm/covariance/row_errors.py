@@ -116,6 +116,8 @@ def describe(what: str, group: Any, place: Any) -> str:
 
 def checked(values: Any, rows: int, name: str) -> pd.Series:
     """One value per row, none missing."""
+    if np.ndim(values) != 1:
+        raise DataError(f"{name} of the errors has {np.ndim(values)} dimensions; one value per row is expected.")
     series = pd.Series(np.asarray(values) if not isinstance(values, pd.Series) else values).reset_index(drop=True)
     if len(series) != rows:
         raise DataError(f"{name} of the errors has {len(series)} values for {rows} rows.")

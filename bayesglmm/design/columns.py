@@ -145,6 +145,8 @@ def _to_pandas(series: Any) -> pd.Series:
 
 
 def _unknown_column(name: str, names: list[str]) -> str:
+    if not isinstance(name, str):
+        return f"{name!r} is given where a column's name is expected. The table has {', '.join(names[:8])}."
     near = get_close_matches(name, names[:2000], n=3, cutoff=0.6)
     same = [other for other in names if other.lower() == name.lower()]
     hint = ", ".join(dict.fromkeys([*same, *near]))

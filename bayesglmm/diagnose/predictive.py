@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from bayesglmm.arguments import plain, seed_or_none, takes, whole
+from bayesglmm.arguments import listed, plain, refused, seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood, predictive_datatree
 from bayesglmm.parameters import response_mean
@@ -112,10 +112,15 @@ def check_statistics(
     own = _built_in(problem, replicated, means)
     functions: dict[str, Statistic] = dict(own)
     if isinstance(statistics, Mapping):
+        for name, function in statistics.items():
+            if not callable(function):
+                raise refused(f"statistics[{name!r}]", function, "a function of one response")
         functions |= {str(name): partial(np.apply_along_axis, f, -1) for name, f in statistics.items()}
     elif statistics is not None:
-        names = [statistics] if isinstance(statistics, str) else list(statistics)
-        unknown = [str(s) for s in names if s not in own]
+        names = [statistics] if isinstance(statistics, str) else list(listed("statistics", statistics))
+        if not names:
+            raise refused("statistics", statistics, f"one or more of {', '.join(own)}")
+        unknown = [str(s) for s in names if not isinstance(s, str) or s not in own]
         if unknown:
             raise MethodError(
                 f"no statistic {', '.join(map(repr, unknown))} for this model; it has {', '.join(own)}. Functions of "

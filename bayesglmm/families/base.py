@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import mapping, optional
 from bayesglmm.errors import FamilyError
 
 Floats = NDArray[np.float64]
@@ -264,4 +265,5 @@ class Family:
         """
         from bayesglmm.families.brought import family_from_builder
 
-        return family_from_builder(cls, name, builder, link, dict(auxiliaries or {}))
+        given = optional(mapping)("auxiliaries", auxiliaries)
+        return family_from_builder(cls, name, builder, link, dict(given or {}))

@@ -21,7 +21,7 @@ def family_from_builder(
     cls: type[Family], name: str, builder: Callable[..., Any], link: str, links: dict[str, str]
 ) -> Family:
     """See :meth:`Family.from_pymc`."""
-    if not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier():
         raise FamilyError(f"a family's name is a word (letters, digits, underscores), and {name!r} is not.")
     if name in FAMILIES:
         raise FamilyError(f"{name!r} is a family of the package: give yours a name of its own.")

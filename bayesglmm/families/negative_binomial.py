@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from bayesglmm.arguments import is_number
 from bayesglmm.errors import FamilyError
 from bayesglmm.families.base import Auxiliary, Family, KernelFactory
 from bayesglmm.families.poisson import COUNT
@@ -45,7 +46,7 @@ def positive(name: str, value: float | None) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, str | bool) or not (np.isscalar(value) and np.isfinite(value) and value > 0.0):
+    if not is_number(value) or value <= 0.0:
         raise FamilyError(f"{name} = {value!r}; a positive number is expected.")
     return float(value)
 

@@ -155,7 +155,8 @@ def QuasiNegativeBinomial(theta: float = 1.0) -> Family:
     array([12.])
     """
     value = negative_binomial.positive("theta", theta)
-    assert value is not None
+    if value is None:
+        raise FamilyError("theta = None; a positive number is expected: a quasi-likelihood does not estimate it.")
     kind = _Variance(
         lambda mu: mu + mu**2 / value,
         lambda y, mu, aux: negative_binomial.unit_deviance(y, mu, value),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import is_number
 from bayesglmm.errors import FamilyError
 from bayesglmm.families.base import Auxiliary, Family, KernelFactory, Profile, Support
 from bayesglmm.families.quasi import Quasi, power_family
@@ -52,8 +53,7 @@ def Tweedie(power: float | None = None) -> Family:
     """
     if power is None:
         return _compound(None)
-    number = isinstance(power, int | float) and not isinstance(power, bool)
-    if not (number and np.isfinite(power) and (power == 0.0 or power >= 1.0)):
+    if not is_number(power) or not (power == 0.0 or power >= 1.0):
         raise FamilyError(f"Tweedie power {power!r}; 0, or a number of at least 1 is expected.")
     p = float(power)
     if 1.0 < p < 2.0:

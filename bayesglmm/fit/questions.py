@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesglmm.arguments import number, refused
 from bayesglmm.fit.found import Found
 from bayesglmm.inference import contrasts, criteria, estimability
 
@@ -108,6 +109,8 @@ class Questions(Found):
             return score_test_variance(self, larger, **options)
         from bayesglmm.inference.score import score_test
 
+        if not hasattr(larger, "problem"):
+            raise refused("larger", larger, "a Model, or a random term such as '(1 | g)',")
         return score_test((self.model.problem, self.result), larger.problem, **options)
 
     def qaic(self, parent: Fit) -> float:
@@ -126,6 +129,8 @@ class Questions(Found):
         >>> small.qaic(parent=full) < full.qaic(parent=full)
         True
         """
+        if not hasattr(parent, "result"):
+            raise refused("parent", parent, "a fit")
         return criteria.qaic(self.model.problem, self.result, parent=(parent.model.problem, parent.result))
 
     def qic_at(self, scale: float | Fit) -> float:
@@ -144,7 +149,7 @@ class Questions(Found):
         >>> bool(full.qic_at(full) == full.qic), bool(small.qic_at(full) == small.qic_at(full.result.scale))
         (True, True)
         """
-        phi = scale if isinstance(scale, int | float) else scale.result.scale
+        phi = scale.result.scale if hasattr(scale, "result") else number(0.0)("scale", scale)
         return criteria.qic(self.model.problem, self.result, float(phi))
 
     def emmeans(self, factors: Any, **options: Any) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
-from bayesglmm.arguments import numeric, optional, probability, takes
+from bayesglmm.arguments import numeric, optional, probability, refused, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.outcome import Outcome, outcome
@@ -152,7 +152,10 @@ class Ellipsoid:
 
     def contains(self, point: Any) -> bool:
         """Whether a point lies in the region."""
-        gap = np.asarray(point, dtype=float) - self.centre
+        values = numeric("point", point)
+        if values.shape != self.centre.shape:
+            raise refused("point", point, f"one number for each of {', '.join(self.labels)}")
+        gap = values - self.centre
         return bool(gap @ np.linalg.solve(self.V, gap) <= self.radius**2)
 
     def intervals(self) -> pd.DataFrame:
@@ -161,6 +164,7 @@ class Ellipsoid:
         table = {"estimate": self.centre, "ci_low": self.centre - reach, "ci_high": self.centre + reach}
         return pd.DataFrame(table, index=list(self.labels))
 
+    @takes(points=whole(3))
     def boundary(self, points: int = 200) -> Floats:
         """Points on the edge of a two-dimensional region, shape (points, 2)."""
         if len(self.centre) != 2:

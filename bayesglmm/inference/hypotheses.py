@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import numeric
 from bayesglmm.errors import MethodError
 
 Floats = NDArray[np.float64]
@@ -53,7 +54,7 @@ def read_hypotheses(hypothesis: Any, columns: Sequence[str]) -> tuple[Floats, Fl
     elif isinstance(hypothesis, list | tuple) and all(isinstance(h, str) for h in hypothesis) and hypothesis:
         texts = [part for h in hypothesis for part in _split(h)]
     else:
-        L = np.atleast_2d(np.asarray(hypothesis, dtype=float))
+        L = np.atleast_2d(numeric("hypothesis", hypothesis))
         if L.ndim != 2 or L.shape[1] != len(columns):
             raise MethodError(
                 f"the hypothesis has shape {np.shape(hypothesis)}; a matrix with {len(columns)} columns is expected, "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
-from bayesglmm.arguments import number, optional, plain, probability, takes
+from bayesglmm.arguments import number, optional, plain, probability, refused, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.variance_parts import (
     group_variances,
@@ -92,6 +92,8 @@ def icc(
 
 
 def _mean_of(mean: float | None, null: Any) -> float | None:
+    if null is not None and not hasattr(null, "result"):
+        raise refused("null", null, "a fit with only an intercept")
     return mean if null is None else null_mean(null.model.problem, null.result)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm import quantiles
+from bayesglmm.arguments import plain, probability, takes
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, MethodError
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.registry import METHODS
@@ -182,6 +183,7 @@ class Bootstrap:
         # Ratios that are zero in truth (a variance at zero) differ by rounding only.
         return float((1 + (self.ratios >= self.ratio - 1e-7).sum()) / (1 + len(self.ratios)))
 
+    @takes(method=plain, level=probability)
     def confint(self, method: str = "percentile", level: float = 0.95) -> pd.DataFrame:
         """Bootstrap intervals.
 
@@ -205,8 +207,6 @@ class Bootstrap:
         """
         if method not in INTERVALS:
             raise MethodError(f"unknown interval {method!r}; {', '.join(INTERVALS)} is expected.")
-        if not 0.0 < level < 1.0:
-            raise MethodError(f"level is {level}; a number between 0 and 1 is expected.")
         if len(self.estimates) < 2:
             raise MethodError(f"{len(self.estimates)} replicates succeeded: too few for an interval. {self._failed()}")
         tail = 0.5 * (1.0 - level)

@@ -34,7 +34,7 @@ def ticker(total: int, progress: Progress, what: str) -> Iterator[Callable[[int]
     callable
         To be told how many more are done.
     """
-    if not (isinstance(progress, bool) or progress == "auto" or callable(progress)):
+    if not (isinstance(progress, bool) or callable(progress) or (isinstance(progress, str) and progress == "auto")):
         raise MethodError(f"progress is {progress!r}; True, False, 'auto' or a function (done, total) is expected.")
     done, begin = 0, time.perf_counter()
     bar: Any = None

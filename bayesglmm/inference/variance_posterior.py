@@ -23,7 +23,7 @@ from scipy import stats
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
-from bayesglmm.arguments import mapping, optional, takes
+from bayesglmm.arguments import mapping, numeric, optional, plain, probability, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.density_grid import choose_grid, evaluate, read_grid, trapezoid
 from bayesglmm.inference.marginal_density import marginal_density
@@ -75,6 +75,7 @@ class VariancePosterior:
             out = out * w.reshape(shape)
         return out
 
+    @takes(name=plain)
     def marginal(self, name: str) -> pd.DataFrame:
         """Posterior density of one parameter: columns ``value, density``."""
         axis = self._axis(name)
@@ -82,6 +83,7 @@ class VariancePosterior:
         density = self.mass.sum(axis=others) / self.weights[axis]
         return pd.DataFrame({"value": self.nodes[axis], "density": density})
 
+    @takes(name=plain, q=numeric)
     def quantile(self, name: str, q: Any) -> Floats:
         """Quantiles of one parameter's posterior.
 
@@ -93,7 +95,7 @@ class VariancePosterior:
             Probabilities.
         """
         levels = np.atleast_1d(np.asarray(q, dtype=float))
-        if np.any((levels <= 0) | (levels >= 1)):
+        if not np.all((levels > 0) & (levels < 1)):
             raise MethodError(f"q is {q!r}; probabilities between 0 and 1 are expected.")
         if name in self.columns:
             return np.array([self._coefficient_quantile(self.columns.index(name), v) for v in levels])
@@ -105,6 +107,7 @@ class VariancePosterior:
         found = np.array([brentq(lambda t, v=v: float(cdf(t)) / total - v, x[0], x[-1]) for v in levels])
         return np.exp(found) if self.logarithmic else found
 
+    @takes(level=probability)
     def summary(self, level: float = 0.95) -> pd.DataFrame:
         """Mean, sd, median and equal-tailed interval of every parameter and coefficient."""
         tail = (1.0 - level) / 2.0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, refused
 from bayesglmm.errors import SpecError
 from bayesglmm.priors import wishart
 from bayesglmm.priors.distributions import DISTRIBUTIONS, Distribution
@@ -68,6 +69,9 @@ class Prior:
     on: str
 
     def __init__(self, name: str, *, on: str = "value", **params: Any) -> None:
+        plain("on", on)
+        if not isinstance(name, str):
+            raise refused("name", name, "the name of a distribution, such as 'Normal',", SpecError)
         if on not in SCALES:
             raise SpecError(f"a prior is stated on {on!r}; it can be on {', '.join(map(repr, SCALES))}.")
         values = _checked(name, params)

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import mapping, optional, takes, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.adjust import holm
 from bayesglmm.inference.ticker import Progress
@@ -35,6 +36,7 @@ Floats = NDArray[np.float64]
 SIMULATED = 4000
 
 
+@takes(methods=texts, draws=whole(), options=optional(mapping))
 def sbc(
     model: Any,
     methods: str | Sequence[str],
@@ -82,12 +84,10 @@ def sbc(
     """
     from bayesglmm.methods.registry import get_method
 
-    names = [methods] if isinstance(methods, str) else list(methods)
+    names = list(methods)
     for name in names:
         if not get_method(name).uses_priors or name == "map":
             raise MethodError(f"{name!r} has no posterior to calibrate; take laplace, agq, inla or mcmc.")
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
-        raise MethodError(f"draws is {draws!r}; a whole number, 1 or more, is expected.")
     study = Study(model, "prior", names, replicates, seed, options or {}, ranks=int(draws))
     return Calibration(study.run(path, executor=executor, workers=workers, progress=progress))
 

@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bayesglmm.arguments import mapping, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import Progress, ticker
 from bayesglmm.methods.registry import choose, get_method
@@ -92,15 +91,16 @@ class Study:
             raise MethodError(
                 f"methods is {self.methods!r}; a list of method names is expected, e.g. ['pql', 'laplace']."
             )
+        texts("methods", self.methods)
+        mapping("options", self.options)
+        for method, own in self.options.items():
+            mapping(f"options[{method!r}]", own)
         for name in (*self.methods, *self.options, *([self.reference] if self.reference else [])):
             get_method(name)
             if name not in self.methods:
                 raise MethodError(f"{name!r} is not among the methods of the study: {', '.join(self.methods)}.")
-        for name, value in (("replicates", self.replicates), ("seed", self.seed)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < (name == "replicates"):
-                raise MethodError(
-                    f"{name} is {value!r}; a whole number, {int(name == 'replicates')} or more, is expected."
-                )
+        for name, least in (("replicates", 1), ("seed", 0), ("ranks", 0)):
+            whole(least)(name, getattr(self, name))
         for source in self.task.sources:
             if not isinstance(source, Generated):
                 for name, options in self.task.methods.items():

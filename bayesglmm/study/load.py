@@ -5,11 +5,15 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from bayesglmm.arguments import texts
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.spec.data import read_table
 from bayesglmm.spec.load import build_model, read_spec
 from bayesglmm.spec.shipped import model_path
 from bayesglmm.study.core import ONLY, Study
+
+#: What of a file's study may be other than the file says.
+CHANGEABLE = frozenset({"replicates", "methods", "seed", "reference", "options"})
 
 
 def load_study(path: str | PathLike[str], **changes: Any) -> Study:
@@ -37,6 +41,9 @@ def load_study(path: str | PathLike[str], **changes: Any) -> Study:
     >>> list(study.arms), study.replicates
     (['m = 1', 'm = 2', 'm = 4', 'm = 8'], 2)
     """
+    unknown = set(changes) - CHANGEABLE
+    if unknown:
+        raise SpecError(f"load_study changes {', '.join(sorted(CHANGEABLE))}, not {', '.join(sorted(unknown))}.")
     path = model_path(path)
     spec = read_spec(path)
     if "study" not in spec:
@@ -53,7 +60,9 @@ def load_study(path: str | PathLike[str], **changes: Any) -> Study:
         truths[name] = {**says["truth"], **own.get("truth", {})}
     title = next(iter(models.values())).about["title"]
     changed = {k: v for k, v in changes.items() if v is not None}
-    if "methods" in changed:  # what the file says of methods that are left out
+    if "methods" in changed:
+        changed["methods"] = texts("methods", changed["methods"])
+        # what the file says of methods that are left out
         says["options"] = {m: o for m, o in says.get("options", {}).items() if m in changed["methods"]}
         says["reference"] = says.get("reference") if says.get("reference") in changed["methods"] else None
     says |= changed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bayesglmm.arguments import place, plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.study.replicate import VALUES, Replicate
 from bayesglmm.study.scores import beside_published, score_rows
@@ -92,6 +93,7 @@ class StudyResult:
         """Printed means beside ours; empty when the study names none."""
         return beside_published(self.rows, self.study.published)
 
+    @takes(kind=plain)
     def plot(self, kind: str = "bias") -> Figure:
         """Draw bias, coverage or calibration by parameter, arm and method, each with its Monte-Carlo error.
 
@@ -106,6 +108,7 @@ class StudyResult:
             raise MethodError(f"unknown plot {kind!r}; result.plot draws {', '.join(KINDS)}.")
         return draw(self, kind)
 
+    @takes(folder=place)
     def report(self, folder: str | Path) -> Path:
         """Write ``report.html`` (one self-contained file), ``table.csv``, ``rows.csv`` and ``failures.csv``.
 
