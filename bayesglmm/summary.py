@@ -76,7 +76,7 @@ def _facts(fit: Fit) -> str:
     shown_below = residual_row or (model.family.scale is not None and len(_shown_auxiliaries(fit)) > 0)
     if fit.dispersion is not None and not shown_below:
         lines.append(("Dispersion", _significant(fit.dispersion)))
-    return "\n".join(f"{name:<11}{value}" for name, value in lines)
+    return "\n".join(f"{name:<10} {value}" for name, value in lines)
 
 
 def _shown_auxiliaries(fit: Fit) -> pd.DataFrame:
