@@ -1,14 +1,9 @@
-"""Pictures of one fit, through ArviZ where the fit has draws; and the look all our pictures share.
-
-Every function gives a matplotlib Figure that pyplot has already let go of: notebooks show it once, scripts save it,
-nothing is left open.
-"""
+"""Pictures of one fit, through ArviZ where the fit has draws."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,77 +12,15 @@ import numpy as np
 from bayesglmm import names
 from bayesglmm.arguments import optional, takes, texts
 from bayesglmm.errors import MethodError
+from bayesglmm.look import BLUE, INK, PALE, bare_rows, look, new_figure, taken
 from bayesglmm.marginals import marginals
 from bayesglmm.posterior import with_draws
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from bayesglmm.fit.found import Found
     from bayesglmm.problem import Problem
-
-INK, GREY, PALE = "#22262b", "#6b7480", "#e6e9ed"
-BLUE = "#2b6c8f"
-
-#: Colours that colour-blind readers, too, can tell apart.
-PALETTE = ("#c98a1b", "#c2533d", "#2b7f9e", "#6a57a5", "#5d8a3a", "#b0568f", "#3f6fb5", "#8a6d4b")
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9.0,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.2,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "bayesglmm",
-}
-
-
-@contextmanager
-def look() -> Iterator[None]:
-    """The look of our pictures, for as long as it is needed."""
-    import matplotlib as mpl
-    from cycler import cycler
-
-    with mpl.rc_context(_STYLE | {"axes.prop_cycle": cycler(color=PALETTE[2:] + PALETTE[:2])}):
-        yield
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure (in inches) that pyplot does not keep."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(width, height), layout="constrained")
-    plt.close(figure)
-    return figure
-
-
-def taken(collection: Any) -> Figure:
-    """Figure of an ArviZ PlotCollection, closed for pyplot."""
-    import matplotlib.pyplot as plt
-
-    figure = collection.viz["figure"].item()
-    plt.close(figure)
-    return figure
 
 
 def parameter_tree(fit: Found) -> Any:
@@ -118,7 +51,14 @@ def _source(fit: Found, var_names: Sequence[str] | None) -> tuple[Any, dict[str,
         return tree, {}
     chosen = [names.safe(v) for v in var_names]
     known = tree["posterior"].data_vars
-    return tree if all(v in known for v in chosen) else fit.idata, {"var_names": chosen}
+    if all(v in known for v in chosen):
+        return tree, {"var_names": chosen}
+    wider = fit.idata["posterior"].data_vars
+    unknown = [v for v in chosen if v not in wider]
+    if unknown or not chosen:
+        there = ", ".join(dict.fromkeys([*known, *wider]))
+        raise MethodError(f"no variable {', '.join(unknown)}; this fit has {there}.")
+    return fit.idata, {"var_names": chosen}
 
 
 def _panels(plot: Callable[..., Any], fit: Found, var_names: Sequence[str] | None, **options: Any) -> Figure:
@@ -156,14 +96,6 @@ def plot_forest(fit: Found) -> Figure:
         ax.set_xlabel("estimate and 95 % interval")
         ax.set_title(f"{fit.method}: {fit.model.formula}")
     return figure
-
-
-def bare_rows(ax: Axes, labels: Sequence[str]) -> None:
-    """Label rows from the top down, without the axis line."""
-    ax.set_yticks(np.arange(len(labels))[::-1], labels)
-    ax.set_ylim(-0.7, len(labels) - 0.3)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
 
 
 def _intervals(fit: Found) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -271,7 +203,9 @@ def plot_prior_predictive(problem: Problem, draws: int = 50, seed: int | None = 
         options: dict[str, Any] = {"group": "prior_predictive", "kind": "ecdf", "num_samples": draws}
         options |= {"visuals": {"observed_dist": {"color": INK}}, "figure_kwargs": {"figsize": (6.0, 3.4)}}
         figure = taken(az.plot_ppc_dist(tree, **options))
-        if np.quantile(np.abs(expected), 0.99) > 100.0 * observed:
-            for axes in figure.axes:
+        for axes in figure.axes:
+            axes.set(xlabel=name, ylabel="empirical distribution function", yticks=[0.0, 0.5, 1.0])
+            axes.set_title("Observed (dark), and expected by the priors")
+            if np.quantile(np.abs(expected), 0.99) > 100.0 * observed:
                 axes.set_xscale("symlog", linthresh=float(observed))
     return figure

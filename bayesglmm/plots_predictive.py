@@ -11,7 +11,7 @@ from bayesglmm.arguments import flag, optional, plain, takes
 from bayesglmm.diagnose.predictive import Chosen, check_statistics, loo_tree
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import predictive_datatree
-from bayesglmm.plots import INK, look, taken
+from bayesglmm.look import INK, look, taken
 from bayesglmm.responses import posterior_predictive
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "bayesglmm"
 # Left to right. Names on one line are neighbours that know nothing of each other; a module (``design.types``) may stand
 # elsewhere than the rest of its room.
 ORDER = [
-    ["errors", "names", "quantiles"],
+    ["errors", "look", "names", "quantiles"],
     ["arguments"],
     ["links"],
     ["design.types", "formula"],

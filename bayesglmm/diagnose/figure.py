@@ -11,14 +11,13 @@ from scipy import special
 from bayesglmm.diagnose.residuals import leverage_of, residuals, standardised
 from bayesglmm.diagnose.smooth import lowess
 from bayesglmm.errors import MethodError
+from bayesglmm.look import BLUE, GREY, PALETTE, look, new_figure
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]
 
-_POINT = "#30638e"
-_CURVE = "#c44536"
-_GUIDE = "#9a9a9a"
+_CURVE = PALETTE[1]
 #: Points that are named in each panel, and rows beyond which only a sample of the points is drawn.
 _NAMED, _MANY = 3, 5000
 
@@ -39,8 +38,6 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
         Quantile residuals, which are standard normal under the model, where the family has a distribution function;
         standardised deviance residuals otherwise, and always in the leverage panel.
     """
-    from matplotlib import pyplot as plt
-
     n = problem.design.nobs
     mixed = bool(problem.design.blocks)
     h = np.zeros(n) if mixed else leverage_of(problem, result)[0]
@@ -51,29 +48,24 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
         r, name = r_d, "Std. deviance residual"
     labels = [str(v) for v in problem.design.index]
     drawn = np.arange(n) if n <= _MANY else np.sort(np.random.default_rng(seed).choice(n, _MANY, replace=False))
-    figure = plt.figure(figsize=(10.5, 8.0), layout="constrained")
-    plt.close(figure)  # pyplot makes notebooks able to show it, and lets it go: nothing is left open
-    axes = figure.subplots(2, 2)
-    _against_fitted(axes[0, 0], result.eta, r, name, drawn, labels)
-    _quantiles(axes[0, 1], r, name, drawn, labels)
-    _scale_location(axes[1, 0], result.eta, r, name, drawn, labels)
-    if mixed:
-        _observed(axes[1, 1], problem, result, drawn, labels)
-    else:
-        pearson = residuals(problem, result, "pearson")
-        _leverage(axes[1, 1], h, standardised(pearson, h, result.scale), len(result.beta), drawn, labels)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=9)
     more = "" if n <= _MANY else f", {_MANY} of {n} points drawn"
-    figure.suptitle(
-        f"{problem.family.name} ({problem.link.name} link), {n} rows, fitted by {result.method}{more}", fontsize=11
-    )
+    with look():
+        figure = new_figure(9.0, 7.0)
+        axes = figure.subplots(2, 2)
+        _against_fitted(axes[0, 0], result.eta, r, name, drawn, labels)
+        _quantiles(axes[0, 1], r, name, drawn, labels)
+        _scale_location(axes[1, 0], result.eta, r, name, drawn, labels)
+        if mixed:
+            _observed(axes[1, 1], problem, result, drawn, labels)
+        else:
+            pearson = residuals(problem, result, "pearson")
+            _leverage(axes[1, 1], h, standardised(pearson, h, result.scale), len(result.beta), drawn, labels)
+        figure.suptitle(f"{problem.family.name} ({problem.link.name} link), {n} rows, fitted by {result.method}{more}")
     return figure
 
 
 def _against_fitted(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, labels: list[str]) -> None:
-    axis.axhline(0.0, color=_GUIDE, lw=0.8)
+    axis.axhline(0.0, color=GREY, lw=0.8)
     _points(axis, eta, r, drawn)
     _curve(axis, eta, r)
     _name(axis, eta, r, np.abs(r), labels)
@@ -87,7 +79,7 @@ def _quantiles(axis: Any, r: Floats, name: str, drawn: Any, labels: list[str]) -
     rank = np.arange(1, n + 1)
     expected = special.ndtri((rank - 0.375) / (n + 0.25))
     low, high = (special.ndtri(special.betaincinv(rank, n + 1 - rank, q)) for q in (0.025, 0.975))
-    axis.fill_between(expected, low, high, color=_GUIDE, alpha=0.25, lw=0, label="95 % band")
+    axis.fill_between(expected, low, high, color=GREY, alpha=0.25, lw=0, label="95 % band")
     axis.plot(expected[[0, -1]], expected[[0, -1]], color=_CURVE, lw=1.2)
     position = np.empty(n)
     position[order] = expected
@@ -99,7 +91,7 @@ def _quantiles(axis: Any, r: Floats, name: str, drawn: Any, labels: list[str]) -
 
 def _scale_location(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, labels: list[str]) -> None:
     spread = np.sqrt(np.abs(r))
-    axis.axhline(0.822, color=_GUIDE, lw=0.8)  # E √|Z| of a standard normal
+    axis.axhline(0.822, color=GREY, lw=0.8)  # E √|Z| of a standard normal
     _points(axis, eta, spread, drawn)
     _curve(axis, eta, spread)
     _name(axis, eta, spread, spread, labels)
@@ -110,7 +102,7 @@ def _scale_location(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, la
 def _leverage(axis: Any, h: Floats, r: Floats, p: int, drawn: Any, labels: list[str]) -> None:
     """Standardised Pearson residuals against leverage, with contours of Cook's distance."""
     cook = np.square(r) * h / (p * (1.0 - h))
-    axis.axhline(0.0, color=_GUIDE, lw=0.8)
+    axis.axhline(0.0, color=GREY, lw=0.8)
     _points(axis, h, r, drawn)
     _name(axis, h, r, cook, labels)
     low, high = axis.get_ylim()
@@ -123,6 +115,7 @@ def _leverage(axis: Any, h: Floats, r: Floats, p: int, drawn: Any, labels: list[
             )
     axis.set_ylim(low, high)
     axis.set_xlim(left=0.0)
+    axis.locator_params(axis="x", nbins=6)
     axis.legend(frameon=False, fontsize=8, loc="best")
     axis.set(title="Leverage", xlabel="Leverage h", ylabel="Std. Pearson residual")
 
@@ -138,7 +131,7 @@ def _observed(axis: Any, problem: Problem, result: Result, drawn: Any, labels: l
 
 def _points(axis: Any, x: Floats, y: Floats, drawn: Any) -> None:
     alpha = float(np.clip(40.0 / np.sqrt(len(drawn)), 0.25, 0.85)) if len(drawn) > 100 else 0.85
-    axis.plot(x[drawn], y[drawn], "o", ms=4.2 if len(drawn) < 1000 else 2.6, color=_POINT, alpha=alpha, mew=0)
+    axis.plot(x[drawn], y[drawn], "o", ms=4.2 if len(drawn) < 1000 else 2.6, color=BLUE, alpha=alpha, mew=0)
 
 
 def _curve(axis: Any, x: Floats, y: Floats) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from bayesglmm import plots, plots_predictive
 from bayesglmm.comparison import figures
 from bayesglmm.comparison.scores import yardstick
+from bayesglmm.look import look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ def png(figure: Figure) -> str:
 
 def _encoded(figure: Figure, kind: str, mime: str, **options: Any) -> str:
     buffer = BytesIO()
-    with plots.look():
+    with look():
         figure.savefig(buffer, format=kind, **options)
     return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayesglmm.plots import GREY, INK, PALE, PALETTE, bare_rows, look, new_figure
+from bayesglmm.look import GREY, INK, PALE, PALETTE, bare_rows, look, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,6 +11,7 @@ from fake_fits import normal_result, sampled_result, usual_model
 import bayesglmm as bg
 from bayesglmm import plots, plots_predictive
 from bayesglmm.fit import Fit
+from bayesglmm.look import look
 
 
 @pytest.fixture
@@ -105,6 +106,6 @@ def test_the_look_is_put_back():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    with plots.look():
+    with look():
         assert mpl.rcParams["axes.spines.top"] is False
     assert dict(mpl.rcParams) == before

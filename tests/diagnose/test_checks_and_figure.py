@@ -119,7 +119,7 @@ def test_lowess_follows_a_curve(rng: np.random.Generator) -> None:
 
 def test_figure_has_four_named_panels_and_names_the_worst_points(tmp_path) -> None:
     figure = plot_diagnostics(OVERDISPERSED, fit_irls(OVERDISPERSED))
-    titles = [axis.get_title() for axis in figure.axes]
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles == ["Residuals against fitted", "Normal Q-Q", "Scale against location", "Leverage"]
     assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
     from bayesglmm.diagnose.influence import influence
