@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.arguments import mapping, optional
+from bayesglmm.arguments import mapping, optional, plain
 from bayesglmm.definition import Definition, bind, inputs_in_words
 from bayesglmm.design import row_values
 from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning, warn
@@ -18,6 +18,7 @@ from bayesglmm.parameters import pack, parameter_names
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from bayesglmm.design.types import Design
     from bayesglmm.families.base import Family
@@ -293,6 +294,7 @@ class Model:
         if self.family.quasi:
             raise MethodError(f"{self.family.name} is a quasi-family: it has no likelihood, hence no PyMC graph.")
         self.problem.need_independent_errors("the PyMC graph")
+        plain("method", method)
         if marginalize:
             from bayesglmm.methods.marginalized import marginal_graph
 
@@ -328,7 +330,7 @@ class Model:
 
         return prior_predictive(self.problem, draws, seed)
 
-    def plot_prior_predictive(self, draws: int = 50, seed: int | None = None) -> Any:
+    def plot_prior_predictive(self, draws: int = 50, seed: int | None = None) -> Figure:
         """Draw the distribution functions of responses expected by the priors beside the observed one's."""
         from bayesglmm.plots import plot_prior_predictive
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,19 @@ from bayesglmm.look import BLUE, GREY, PALETTE, look, new_figure
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _CURVE = PALETTE[1]
 #: Points that are named in each panel, and rows beyond which only a sample of the points is drawn.
 _NAMED, _MANY = 3, 5000
 
 
-def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
+def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Figure:
     """Draw residuals against fitted values, a normal Q-Q plot, scale against location, and leverage.
 
     Parameters
@@ -34,7 +39,7 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
 
     Returns
     -------
-    matplotlib.figure.Figure
+    Figure
         Quantile residuals, which are standard normal under the model, where the family has a distribution function;
         standardised deviance residuals otherwise, and always in the leverage panel.
     """
@@ -64,7 +69,7 @@ def plot_diagnostics(problem: Problem, result: Result, *, seed: int = 0) -> Any:
     return figure
 
 
-def _against_fitted(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, labels: list[str]) -> None:
+def _against_fitted(axis: Axes, eta: Floats, r: Floats, name: str, drawn: Ints, labels: list[str]) -> None:
     axis.axhline(0.0, color=GREY, lw=0.8)
     _points(axis, eta, r, drawn)
     _curve(axis, eta, r)
@@ -72,7 +77,7 @@ def _against_fitted(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, la
     axis.set(title="Residuals against fitted", xlabel="Linear predictor", ylabel=name)
 
 
-def _quantiles(axis: Any, r: Floats, name: str, drawn: Any, labels: list[str]) -> None:
+def _quantiles(axis: Axes, r: Floats, name: str, drawn: Ints, labels: list[str]) -> None:
     """Normal Q-Q plot with a pointwise 95 % band for the order statistics."""
     n = len(r)
     order = np.argsort(r, kind="stable")
@@ -89,7 +94,7 @@ def _quantiles(axis: Any, r: Floats, name: str, drawn: Any, labels: list[str]) -
     axis.set(title="Normal Q-Q", xlabel="Normal quantile", ylabel=name)
 
 
-def _scale_location(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, labels: list[str]) -> None:
+def _scale_location(axis: Axes, eta: Floats, r: Floats, name: str, drawn: Ints, labels: list[str]) -> None:
     spread = np.sqrt(np.abs(r))
     axis.axhline(0.822, color=GREY, lw=0.8)  # E √|Z| of a standard normal
     _points(axis, eta, spread, drawn)
@@ -99,7 +104,7 @@ def _scale_location(axis: Any, eta: Floats, r: Floats, name: str, drawn: Any, la
     axis.set_ylim(bottom=0.0)
 
 
-def _leverage(axis: Any, h: Floats, r: Floats, p: int, drawn: Any, labels: list[str]) -> None:
+def _leverage(axis: Axes, h: Floats, r: Floats, p: int, drawn: Ints, labels: list[str]) -> None:
     """Standardised Pearson residuals against leverage, with contours of Cook's distance."""
     cook = np.square(r) * h / (p * (1.0 - h))
     axis.axhline(0.0, color=GREY, lw=0.8)
@@ -120,7 +125,7 @@ def _leverage(axis: Any, h: Floats, r: Floats, p: int, drawn: Any, labels: list[
     axis.set(title="Leverage", xlabel="Leverage h", ylabel="Std. Pearson residual")
 
 
-def _observed(axis: Any, problem: Problem, result: Result, drawn: Any, labels: list[str]) -> None:
+def _observed(axis: Axes, problem: Problem, result: Result, drawn: Ints, labels: list[str]) -> None:
     mu, y = problem.link.mean(result.eta), problem.mean_response
     ends = [float(min(mu.min(), y.min())), float(max(mu.max(), y.max()))]
     axis.plot(ends, ends, color=_CURVE, lw=1.2)
@@ -129,19 +134,19 @@ def _observed(axis: Any, problem: Problem, result: Result, drawn: Any, labels: l
     axis.set(title="Observed against fitted", xlabel="Fitted mean", ylabel="Observed")
 
 
-def _points(axis: Any, x: Floats, y: Floats, drawn: Any) -> None:
+def _points(axis: Axes, x: Floats, y: Floats, drawn: Ints) -> None:
     alpha = float(np.clip(40.0 / np.sqrt(len(drawn)), 0.25, 0.85)) if len(drawn) > 100 else 0.85
     axis.plot(x[drawn], y[drawn], "o", ms=4.2 if len(drawn) < 1000 else 2.6, color=BLUE, alpha=alpha, mew=0)
 
 
-def _curve(axis: Any, x: Floats, y: Floats) -> None:
+def _curve(axis: Axes, x: Floats, y: Floats) -> None:
     if len(np.unique(x)) < 5:
         return
     order = np.argsort(x, kind="stable")
     axis.plot(x[order], lowess(x[order], y[order]), color=_CURVE, lw=1.6)
 
 
-def _name(axis: Any, x: Floats, y: Floats, size: Floats, labels: list[str]) -> None:
+def _name(axis: Axes, x: Floats, y: Floats, size: Floats, labels: list[str]) -> None:
     """Name the few largest points, each on the side where there is room, clear of the names before it."""
     middle = 0.5 * (float(x.min()) + float(x.max()))
     unit = np.array([np.ptp(x) or 1.0, np.ptp(y) or 1.0])

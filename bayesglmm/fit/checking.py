@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from bayesglmm import plots, plots_predictive
 from bayesglmm.diagnose import residuals
 from bayesglmm.diagnose.panel import Checks
 from bayesglmm.fit.found import Found
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Checking(Found):
@@ -162,25 +166,35 @@ class Checking(Found):
 
         return loo_pit(self.model.problem, self.result, draws, seed)
 
-    def plot_diagnostics(self) -> Any:
+    def plot_diagnostics(self) -> Figure:
         """Draw residuals, Q-Q, scale-location and leverage in one figure."""
         from bayesglmm.diagnose.figure import plot_diagnostics
 
         return plot_diagnostics(self.model.problem, self.result)
 
-    def plot_forest(self, **options: Any) -> Any:
+    def plot_forest(self) -> Figure:
         """Draw estimates and intervals of the parameters."""
-        return plots.plot_forest(self, **options)
+        return plots.plot_forest(self)
 
-    def plot_dist(self, **options: Any) -> Any:
-        """Draw marginal densities of the parameters."""
-        return plots.plot_dist(self, **options)
+    def plot_dist(self, var_names: Sequence[str] | None = None) -> Figure:
+        """Draw marginal densities of the parameters, of a fit with draws.
 
-    def plot_trace(self, **options: Any) -> Any:
-        """Draw chains and ranks of an MCMC fit."""
-        return plots.plot_trace(self, **options)
+        Parameters
+        ----------
+        var_names : sequence of str, optional
+            Parameters as the tables name them, or variables of ``fit.idata.posterior``; every parameter when left out.
+        """
+        return plots.plot_dist(self, var_names)
 
-    def plot_ppc(self, **options: Any) -> Any:
+    def plot_trace(self, var_names: Sequence[str] | None = None) -> Figure:
+        """Draw the chains of an MCMC fit; `var_names` as for :meth:`plot_dist`."""
+        return plots.plot_trace(self, var_names)
+
+    def plot_rank(self, var_names: Sequence[str] | None = None) -> Figure:
+        """Draw the chains' rank distributions; chains that agree stay in the band. `var_names` as for `plot_dist`."""
+        return plots.plot_rank(self, var_names)
+
+    def plot_ppc(self, **options: Any) -> Figure:
         """Draw replicated responses over the observed one.
 
         Parameters
@@ -192,7 +206,7 @@ class Checking(Found):
         """
         return plots_predictive.plot_ppc(self, **options)
 
-    def plot_loo_pit(self, **options: Any) -> Any:
+    def plot_loo_pit(self, **options: Any) -> Figure:
         """Draw how far the rows' leave-one-out places are from uniform (ArviZ ``plot_loo_pit``).
 
         Parameters

@@ -42,7 +42,7 @@ def test_a_forest_of_the_tables_needs_no_draws(estimated):
     assert ends[1] == pytest.approx(estimated.fixed.loc["x", ["ci_low", "ci_high"]].tolist())
 
 
-@pytest.mark.parametrize("plot", ["plot_dist", "plot_trace"])
+@pytest.mark.parametrize("plot", ["plot_dist", "plot_trace", "plot_rank"])
 def test_draws_have_a_panel_per_parameter(sampled, plot):
     figure = getattr(sampled, plot)()
     assert {a.get_title(loc="left") or a.get_title() for a in figure.axes} >= {"Intercept", "x", "g.sd"}
@@ -61,7 +61,7 @@ def test_named_parameters_come_from_the_tables(sampled):
     assert titles == ["g.sd", "x"]
 
 
-@pytest.mark.parametrize("plot", ["plot_dist", "plot_trace"])
+@pytest.mark.parametrize("plot", ["plot_dist", "plot_trace", "plot_rank"])
 def test_a_fit_without_draws_says_so(estimated, plot):
     with pytest.raises(bg.MethodError, match="gives no draws"):
         getattr(estimated, plot)()
