@@ -136,6 +136,7 @@ def rows_at(
     return draw_rows(problem.family, problem.link, eta, psi_of_draws(problem, psi, design), trials, design.weights, rng)
 
 
+@takes(draws=whole(), seed=seed_or_none, level=plain)
 def posterior_predictive(
     problem: Problem, result: Result, draws: int = 200, seed: int | None = None, level: str = "conditional"
 ) -> Floats:

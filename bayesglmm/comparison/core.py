@@ -169,7 +169,7 @@ class Comparison:
             return self.verdict.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3g}", border=0)
 
 
-@takes(methods=listed, reference=plain, seed=seed_or_none, options=optional(mapping), executor=optional(executor))
+@takes(methods=listed, fits=listed, seed=seed_or_none, options=optional(mapping), executor=optional(executor))
 def compare(
     model: Model,
     methods: Sequence[str] = (),
@@ -223,7 +223,9 @@ def compare(
     ['pql', 'laplace', 'agq']
     """
     made = made_before(model, fits)
-    order = check_request(methods or list(made), reference, options or {}, made)
+    order = check_request(
+        methods if isinstance(methods, str) else list(methods) or list(made), reference, options or {}, made
+    )
     own = seeded([m for m in order if m not in made], options or {}, seed)
     ran = run_methods(model, list(own), own, progress=progress, executor=executor)
     outcomes = {m: made[m] if m in made else ran[m] for m in order}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.arguments import plain, refused
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, MethodError
 from bayesglmm.methods.registry import get_method
 
@@ -78,7 +79,11 @@ def made_before(model: Model, fits: Sequence[Fit]) -> dict[str, Outcome]:
         A fit of another model or other rows, or two by one method.
     """
     made: dict[str, Outcome] = {}
+    if not hasattr(model, "problem"):
+        raise refused("model", model, "a Model")
     for fit in fits:
+        if not hasattr(fit, "result"):
+            raise refused("fits", fit, "a list of fits")
         mine, theirs = ((m.formula, m.family.name, m.link.name, m.design.nobs) for m in (model, fit.model))
         if mine != theirs:
             raise MethodError(f"the fit by {fit.method!r} is of another model: {fit.model!r}; compared is {model!r}.")
@@ -103,10 +108,10 @@ def check_request(
     """
     if isinstance(methods, str):
         raise MethodError(f"methods is the text {methods!r}; give a list of method names, e.g. ['laplace', 'mcmc'].")
-    order = list(dict.fromkeys([*methods, *(made or ())]))
+    order = list(dict.fromkeys(plain("methods", m) for m in [*methods, *(made or ())]))
     if not order:
         raise MethodError("no methods given to compare; name at least one, e.g. methods=['laplace'].")
-    if reference not in order:
+    if plain("reference", reference) not in order:
         order.append(reference)
     for name in order:
         if name not in (made or ()):
@@ -176,6 +181,8 @@ def _stream(
     progress: Progress | None,
     executor: Executor | None,
 ) -> Iterator[Outcome]:
+    if progress is not None and not callable(progress):
+        raise refused("progress", progress, "a function of an Event")
     tell = progress or (lambda event: None)
     if executor is None:
         for method in methods:

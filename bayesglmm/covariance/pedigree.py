@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.covariance.known import Known
 from bayesglmm.design.columns import Table, labels
 from bayesglmm.errors import DataError
@@ -24,6 +25,7 @@ Floats = NDArray[np.float64]
 UNKNOWN = ("", "0")
 
 
+@takes(id=plain, sire=plain, dam=plain)
 def pedigree(table: Any, *, id: str, sire: str, dam: str) -> Known:
     """The precision between the animals (or plants, or people) of a pedigree, for ``covariance={"animal": ...}``.
 

@@ -18,6 +18,7 @@ from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
+from bayesglmm.tables import is_posterior
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +50,8 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
     """Bridge-sample the marginal likelihood; see :meth:`bayesglmm.Fit.evidence`."""
     if problem.priors is None or not all(p.proper for _, p in problem.priors.items()):
         raise MethodError("a marginal likelihood needs proper priors for every parameter; see model.priors.")
+    if not is_posterior(problem, result):
+        raise MethodError(f"a {result.method} fit is no posterior: fit by laplace, agq, inla or mcmc, with priors.")
     from bayesglmm.latent.conditional import solve_at
     from bayesglmm.latent.importance import settle
     from bayesglmm.latent.posterior import found_optimum
@@ -60,7 +63,7 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
         raise ConvergenceError(f"no mode to start the bridge from: {base.status.message}")
     with one_thread():
         target, optimum = found_optimum(problem, base)
-        own = _posterior_draws(problem, result, draws, rng)
+        own = _posterior_draws(problem, result, base, draws, rng)
         x = np.stack([target.coordinates.join(*point) for point in own])
         half = len(x) // 2
         mean, covariance = x[:half].mean(axis=0), np.atleast_2d(np.cov(x[:half].T))
@@ -76,14 +79,14 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
 
 
 def _posterior_draws(
-    problem: Problem, result: Result, count: int, rng: np.random.Generator
+    problem: Problem, result: Result, base: Result, count: int, rng: np.random.Generator
 ) -> list[tuple[Floats, Floats, Floats]]:
-    """Natural parameters of posterior draws, in random order; an approximation's are weighted first."""
+    """Natural parameters of posterior draws, in random order: the fit's, or weighted ones around the mode of `base`."""
     draws = result.draws
-    if draws is None or (draws.independent and result.method in ("laplace", "agq")):
+    if draws is None or draws.independent:
         from bayesglmm.methods.weighted import refined
 
-        draws = refined(problem, result, draws=count, seed=int(rng.integers(2**31))).draws
+        draws = refined(problem, base, draws=count, seed=int(rng.integers(2**31))).draws
     assert draws is not None
     flat = [a.reshape(draws.beta.shape[0] * draws.beta.shape[1], -1) for a in (draws.beta, draws.theta, draws.psi)]
     order = rng.permutation(len(flat[0]))[:count]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.arguments import plain
 from bayesglmm.errors import MethodError
 from bayesglmm.methods.registry import METHODS, objection
 
@@ -56,6 +57,7 @@ def refine(problem: Problem, result: Result, to: str | None = None, **options: A
         An unknown step, one the fit does not lead to, or unknown options.
     """
     step = next_step(result) if to is None else to
+    plain("to", step)
     if step not in STEPS:
         raise MethodError(f"to={to!r}; one of {', '.join(STEPS)} is expected.")
     objections = objection(METHODS["mcmc"], problem)

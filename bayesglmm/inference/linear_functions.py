@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.contrasts import reference_df
 from bayesglmm.latent.refit import METHODS
@@ -54,6 +55,7 @@ class Coefficients:
         return np.array([self.approximation.df(row) if ok else np.nan for row, ok in zip(L, usable)])
 
 
+@takes(df=plain)
 def coefficients_of(problem: Problem, result: Result, df: Any = None) -> Coefficients:
     """The coefficients of a fit with their reference.
 
@@ -81,7 +83,7 @@ def coefficients_of(problem: Problem, result: Result, df: Any = None) -> Coeffic
             raise MethodError(f"df is {df!r}; expected {', '.join(map(repr, KINDS))} or a number.")
         approximation = small_sample(problem, result, df)
         return Coefficients(result.beta, approximation.cov, approximation, np.inf, True)
-    if df is not None and not float(df) > 0.0:
+    if df is not None and not (isinstance(df, int | float | np.number) and df > 0.0):
         raise MethodError(f"df is {df!r}; a positive number is expected.")
     df_all = reference_df(result) if df is None else float(df)
     return Coefficients(result.beta, result.cov_beta, None, np.inf if posterior else df_all, not posterior, draws)

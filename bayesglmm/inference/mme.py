@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import mapping, optional, takes, texts
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.linear_solution import Solution
 from bayesglmm.latent.mixed_equations import equations_at, prediction_errors_at
@@ -72,6 +73,7 @@ class MixedModelEquations:
         names = list(self.names[: len(self.at.beta)])
         return pd.DataFrame(self.at.cov_beta, index=names, columns=names)
 
+    @takes(rows=optional(texts))
     def inverse(self, rows: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Block of C⁻¹ that belongs to some of the equations.
 
@@ -128,6 +130,7 @@ class MixedModelEquations:
         return np.array(out, dtype=np.int64)
 
 
+@takes(params=optional(mapping))
 def mixed_model_equations(
     problem: Problem, result: Result | None = None, params: Mapping[str, Any] | None = None
 ) -> MixedModelEquations:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError, SeparationWarning, warn
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
+@takes(order=plain, kernel=plain)
 def marginal_loglik(
     problem: Problem,
     beta: Floats,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.runner import Plan, Progress
 from bayesglmm.priors import flat_priors
@@ -24,6 +25,7 @@ OWN = "in step"
 GAUSSIAN_ENOUGH = 0.5
 
 
+@takes(marginalize=plain)
 def nodes_of(problem: Problem, marginalize: bool | str, nodes: Any) -> Any:
     """Quadrature nodes per dimension of a request: 1 for Laplace.
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesglmm.arguments import optional, seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.methods.mcmc import summarise
 from bayesglmm.methods.registry import METHODS, objection
@@ -143,6 +144,7 @@ def checked(problem: Problem, result: Result, *, draws: int = 1000, seed: int | 
     return replace(result, status=replace(result.status, pareto_k=weighted.weights.pareto_k, notes=notes))
 
 
+@takes(draws=whole(10), seed=seed_or_none, proposals=optional(whole(10)))
 def refined(
     problem: Problem, base: Result, *, draws: int = 1000, seed: int | None = None, proposals: int | None = None
 ) -> Result:

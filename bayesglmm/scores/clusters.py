@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import refused
 from bayesglmm.errors import DataError, MethodError
 from bayesglmm.problem import Problem
 
@@ -202,8 +203,8 @@ def read_times(time: Any, n: int) -> tuple[Ints, tuple[Any, ...], Floats | None]
     n : int
         Rows of the model.
     """
-    values = pd.Series(time)
-    if values.ndim != 1 or len(values) != n:
+    values = _series(time, "time")
+    if len(values) != n:
         raise DataError(f"time has {len(values)} values for the {n} rows of the model.")
     if values.isna().any():
         raise DataError(f"time has {int(values.isna().sum())} missing values; leave those rows out.")
@@ -223,8 +224,14 @@ def read_times(time: Any, n: int) -> tuple[Ints, tuple[Any, ...], Floats | None]
     return ranks.astype(np.int64), tuple(levels), numbers
 
 
+def _series(values: Any, name: str) -> pd.Series:
+    if np.ndim(values) != 1:
+        raise refused(name, values, "a column's name, or one value for every row,", DataError)
+    return pd.Series(values)
+
+
 def _factorize(labels: Any, n: int, name: str) -> tuple[Ints, pd.Index]:
-    values = pd.Series(labels)
+    values = _series(labels, name)
     if len(values) != n:
         raise DataError(f"{name} has {len(values)} labels for the {n} rows of the model.")
     codes, levels = pd.factorize(values)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bayesglmm.arguments import mapping, texts, whole
+from bayesglmm.arguments import mapping, place, plain, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import Progress, ticker
 from bayesglmm.methods.registry import choose, get_method
@@ -87,11 +87,10 @@ class Study:
     def __post_init__(self) -> None:
         if not self.arms:
             raise MethodError("model is an empty mapping; a Model, a function that makes one, or arms by name, please.")
-        if isinstance(self.methods, str) or not self.methods:
+        if isinstance(self.methods, str) or not texts("methods", self.methods):
             raise MethodError(
                 f"methods is {self.methods!r}; a list of method names is expected, e.g. ['pql', 'laplace']."
             )
-        texts("methods", self.methods)
         mapping("options", self.options)
         for method, own in self.options.items():
             mapping(f"options[{method!r}]", own)
@@ -165,7 +164,7 @@ class Study:
             Ctrl-C, with a message that says what is kept and how to go on.
         """
         wanted = [(a, k) for k in range(self.replicates) for a in range(len(self.arms))]
-        keeper = nullcontext() if path is None else Journal(Path(path), self.identity)
+        keeper = nullcontext() if path is None else Journal(place("path", path), self.identity)
         with keeper as journal:
             done = {} if journal is None else {p: r for p, r in journal.finished.items() if p in set(wanted)}
             if journal is not None and journal.said and tell is not None:
@@ -200,7 +199,7 @@ def _truth_of(truth: Any, arm: str) -> Any:
 
 def _source(one: Any, truth: Any) -> Source:
     values = getattr(truth, "params", truth)
-    if values is not None and values != "prior" and not isinstance(values, Mapping):
+    if values is not None and not isinstance(values, Mapping) and plain("truth", values) != "prior":
         raise MethodError(f"truth is {values!r}; parameters by name, a fit, or 'prior' is expected.")
     if isinstance(one, Model):
         if values is None:

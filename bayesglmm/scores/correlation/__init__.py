@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesglmm.arguments import refused
 from bayesglmm.errors import MethodError
 from bayesglmm.scores.correlation.ar1 import AR1
 from bayesglmm.scores.correlation.base import CONVENTIONS, WorkingCorrelation
@@ -56,6 +57,8 @@ def get_correlation(
         raise MethodError(f"convention is {convention!r}; {' or '.join(map(repr, CONVENTIONS))} is expected.")
     if isinstance(corr, WorkingCorrelation):
         return corr
+    if not isinstance(corr, str) and np.ndim(corr) < 2:
+        raise refused("corr", corr, "a name, a matrix, or a WorkingCorrelation")
     if not isinstance(corr, str) and np.ndim(corr) == 2:
         corr, R = "fixed", corr
     if m is not None and corr != "stationary":

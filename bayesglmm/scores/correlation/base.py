@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import refused
 from bayesglmm.errors import MethodError
 from bayesglmm.scores.clusters import Clusters
 
@@ -51,6 +52,8 @@ class WorkingCorrelation:
     clusters: Clusters
 
     def __init__(self, convention: str = "geepack") -> None:
+        if not isinstance(convention, str):
+            raise refused("convention", convention, "a word")
         self.convention = convention
 
     def bind(self, clusters: Clusters) -> Self:
