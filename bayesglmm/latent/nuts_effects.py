@@ -24,7 +24,7 @@ NEAR = 1e-4
 
 #: Steps at most of the independence sampler that makes draws exact given the parameters; fewer where the share of
 #: proposals taken says that less than this is left of the Gaussian that it began with.
-EFFECT_STEPS, LEFT = 8, 0.005
+EFFECT_STEPS, LEFT = 8, 0.001
 #: Degrees of freedom of its proposals, and unknowns in a unit up to which they are t: their tails are heavier than
 #: those of any conditional, but in many dimensions a t is far from all Gaussians.
 EFFECT_DF, WIDEST = 6.0, 8
