@@ -86,7 +86,7 @@ def varcomp_table(problem: Problem, result: Result, level: float = 0.95) -> pd.D
     for k, where in enumerate(theta_slices(problem)):
         rows += _block_rows(problem.design.blocks[k], problem.covariance[k], _sds(problem, result, k, where, level))
     if problem.family.name == "gaussian" and not problem.design.auxiliaries:
-        rows.append(_residual_row(problem, result, level))
+        rows.append(_residual_row(result, level))
     columns = ["group", "term", "sd", "se", "ci_low", "ci_high", "corr_with", "corr"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -153,7 +153,7 @@ def _block_rows(
     return rows
 
 
-def _residual_row(problem: Problem, result: Result, level: float) -> dict[str, object]:
+def _residual_row(result: Result, level: float) -> dict[str, object]:
     sd = float(np.sqrt(result.scale))
     row: dict[str, object] = {"group": "Residual", "term": "", "sd": sd, "corr_with": None}
     if result.cov_joint is not None and len(result.psi) == 1:

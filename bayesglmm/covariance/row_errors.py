@@ -77,7 +77,9 @@ class ErrorStructure(Protocol):
         ...
 
 
-def bind_errors(given: Any, design: Design, data: Any, family: Family, link: Link) -> RowErrors | None:
+def bind_errors(
+    given: ErrorStructure | None, design: Design, data: Any, family: Family, link: Link
+) -> RowErrors | None:
     """The error structure of a model on its rows; None without one.
 
     Parameters

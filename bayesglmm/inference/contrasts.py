@@ -55,7 +55,7 @@ def wald_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any =
         c = np.broadcast_to(np.asarray(value, dtype=float), (len(L),)).copy()
     gap = L @ result.beta - c
     V = L @ result.cov_beta @ L.T
-    rank, statistic = _quadratic_form(V, gap, L)
+    rank, statistic = _quadratic_form(V, gap)
     df = reference_df(result)
     tables = contrast_table(problem, result, L, labels)
     text = ", ".join(labels)
@@ -64,7 +64,7 @@ def wald_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any =
     return outcome("Wald", text, "chi2", statistic, rank, contrasts=tables)
 
 
-def _quadratic_form(V: Floats, gap: Floats, L: Floats) -> tuple[int, float]:
+def _quadratic_form(V: Floats, gap: Floats) -> tuple[int, float]:
     """Rank of the hypotheses, and gap' V⁻ gap on it."""
     scale = np.sqrt(np.where(np.diag(V) > 0, np.diag(V), 1.0))
     values, vectors = np.linalg.eigh(V / np.outer(scale, scale))

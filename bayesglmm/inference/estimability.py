@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg
 
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.hypotheses import read_hypotheses
@@ -16,30 +15,6 @@ from bayesglmm.result import Result
 from bayesglmm.scores.fitted import factor_at
 
 Floats = NDArray[np.float64]
-
-
-def column_rank(X: Floats, tolerance: float = 1e-7) -> tuple[int, NDArray[np.int64]]:
-    """Rank of a matrix and its columns in the order of a pivoted QR decomposition.
-
-    Parameters
-    ----------
-    X : ndarray, shape (n, p)
-        Columns; they are scaled to unit length first.
-    tolerance : float
-        Relative size of a diagonal entry of R that counts as zero.
-
-    Returns
-    -------
-    rank : int
-        Numerical rank.
-    order : ndarray of int64, shape (p,)
-        The first `rank` columns span all of them.
-    """
-    length = np.linalg.norm(X, axis=0)
-    R, order = linalg.qr(X / np.where(length > 0, length, 1.0), mode="r", pivoting=True)[-2:]
-    size = np.abs(np.diag(R))
-    rank = int((size > tolerance * max(float(size[0]), np.finfo(float).tiny)).sum()) if size.size else 0
-    return rank, order.astype(np.int64)
 
 
 def estimable(problem: Problem, hypothesis: Any, tolerance: float = 1e-7) -> NDArray[np.bool_]:

@@ -84,7 +84,7 @@ class Scaling:
     response_mean: float
 
 
-def scaling(design: Design, family: Family, link: Link) -> Scaling:
+def scaling(design: Design, link: Link) -> Scaling:
     """Read m, s and sd(y) off the data."""
     response = design.response
     assert response is not None

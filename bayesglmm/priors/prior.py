@@ -266,8 +266,3 @@ def evaluate_bend(parts: Sequence[Batch], x: Floats) -> tuple[Floats, Floats]:
             )
         second[part.index], third[part.index] = part.row.bend(x[part.index], *part.params)
     return second, third
-
-
-def batch_density(priors: Sequence[Prior], x: Floats) -> tuple[Floats, Floats]:
-    """Log-densities and derivatives of the entries of `x`, one prior each."""
-    return evaluate(batches(priors), x)

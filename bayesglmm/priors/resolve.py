@@ -77,7 +77,7 @@ def resolve_priors(
     for target, prior in request.items():
         if not isinstance(prior, Prior):
             raise SpecError(f'the prior of {target!r} is {prior!r}; expected e.g. bg.Prior("Normal", mu=0, sigma=2.5).')
-    scale = defaults.scaling(design, family, link)
+    scale = defaults.scaling(design, link)
     chooser = _Chooser(request)
     priors = PriorSet(
         columns=design.columns,

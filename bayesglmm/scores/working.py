@@ -113,12 +113,6 @@ def _between(values: Floats, ends: tuple[float, float]) -> bool:
     return bool(above and (values.max() < high if np.isfinite(high) else np.isfinite(values.max())))
 
 
-def working_weights(family: Family, link: Link, eta: Floats, w: Floats, aux: Aux = ()) -> Floats:
-    """Working weights w (dμ/dη)² / V(μ), shape (n,); the response does not enter."""
-    mu = link.mean(eta)
-    return working_quantities(family, link, eta, mu, w, aux).weight
-
-
 def inside_domain(family: Family, link: Link, eta: Floats, y: Floats, work: Working) -> bool:
     """Whether every mean lies in the family's range and every η in the link's domain.
 

@@ -18,7 +18,7 @@ from bayesglmm.families import get_family
 from bayesglmm.inference.anova import anova
 from bayesglmm.inference.contrasts import wald_test
 from bayesglmm.inference.criteria import aic, aicc, bic, qaic, qic, quasi_loglik
-from bayesglmm.inference.estimability import column_rank, estimable, optimality
+from bayesglmm.inference.estimability import estimable, optimality
 from bayesglmm.inference.score import score_test
 from bayesglmm.links import get_link
 from bayesglmm.problem import Problem
@@ -295,16 +295,6 @@ def test_estimable_functions_do_not_depend_on_what_was_left_out() -> None:
     for row, same in zip(np.array([[0, 1, 0, 1], [0, 0, 1, 2], [0, 1, 0, 0.0]]), (True, True, False)):
         assert bool(estimable(made, row[None])[0]) == same
         assert bool(abs(row @ shortest - row @ ours) < 1e-9) == same
-
-
-def test_rank_by_pivoted_qr() -> None:
-    rng = np.random.default_rng(0)
-    A = rng.normal(size=(30, 4))
-    X = np.column_stack([A, A[:, 0] - 1e6 * A[:, 2], np.zeros(30)])
-    rank, order = column_rank(X)
-    assert rank == 4
-    assert np.linalg.matrix_rank(X[:, order[:4]]) == 4
-    assert column_rank(X[:, :4] * np.array([1e-9, 1, 1e5, 1e12]))[0] == 4
 
 
 def test_optimality_of_a_known_design() -> None:
