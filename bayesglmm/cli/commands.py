@@ -136,9 +136,13 @@ def compare(
     tune: Annotated[int | None, typer.Option(min=0, help="Warm-up steps per chain of mcmc.")] = None,
     chains: Annotated[int | None, typer.Option(min=1, help="Chains of mcmc.")] = None,
     option: Options = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the fits that a stopped comparison left in --out, and go on.")
+    ] = False,
     traceback: Traceback = False,
 ) -> None:
     """Fit the model of a file by many methods, measure each against a reference, and write the report."""
+    from bayesglmm.cli.files import keep_fits, kept_fits
     from bayesglmm.cli.progress import show_progress
     from bayesglmm.cli.tables import print_comparison
     from bayesglmm.comparison import compare as run
@@ -154,11 +158,12 @@ def compare(
         model = load_model(file, priors=priors)
         title = str(model.about.get("title") or file.stem)
         out.print(f"[bold]{escape(title)}[/]\n{escape(model.formula)}", soft_wrap=True)
+        fits = kept_fits(folder, order) if resume else []
         try:
             with show_progress(order) as progress:
-                comparison = run(model, order, reference, seed=seed, options=options, progress=progress)
-        except KeyboardInterrupt:
-            err.print("\n[yellow]Stopped. Nothing is kept of a comparison that is not finished; run it again.[/]")
+                comparison = run(model, order, reference, fits=fits, seed=seed, options=options, progress=progress)
+        except KeyboardInterrupt as stopped:
+            err.print(f"\n[yellow]{escape(keep_fits([*fits, *getattr(stopped, 'fits', ())], folder))}[/]")
             raise typer.Exit(130) from None
     print_comparison(comparison)
     if folder is not None:

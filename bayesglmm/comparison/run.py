@@ -45,6 +45,24 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C during a comparison.
+
+    Attributes
+    ----------
+    fits : list of Fit
+        Those that were finished, for ``bg.compare(..., fits=...)`` to go on from.
+    """
+
+    def __init__(self, fits: list[Fit], total: int) -> None:
+        self.fits = fits
+        names = ", ".join(f.method for f in fits) or "none"
+        super().__init__(
+            f"stopped: {len(fits)} of {total} fits are finished ({names}). They are this exception's .fits; the same "
+            "call with fits=error.fits goes on from there."
+        )
+
+
 @dataclass(frozen=True)
 class Event:
     """What a progress callback is told: a method has started, is so far (perhaps from another thread), or has ended.
@@ -166,11 +184,14 @@ def run_methods(
     executor: Executor | None = None,
 ) -> dict[str, Outcome]:
     """Outcomes of every method, in the order asked for."""
-    outcomes = {}
-    for outcome in _stream(model, methods, options, progress, executor):
-        outcomes[outcome.method] = outcome
-        if progress is not None:
-            progress(Event(outcome.method, outcome))
+    outcomes: dict[str, Outcome] = {}
+    try:
+        for outcome in _stream(model, methods, options, progress, executor):
+            outcomes[outcome.method] = outcome
+            if progress is not None:
+                progress(Event(outcome.method, outcome))
+    except KeyboardInterrupt:
+        raise Stopped([o.fit for o in outcomes.values() if o.fit is not None], len(methods)) from None
     return {m: outcomes[m] for m in methods}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.arguments import flag, plain, seed_or_none, takes, whole
-from bayesglmm.errors import MethodError
+from bayesglmm.arguments import flag, plain, refused, seed_or_none, takes, whole
+from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.idata import log_likelihood
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
@@ -138,6 +138,7 @@ def loo(
     refit: bool | float = False,
     moment_match: bool = False,
     seed: int | None = None,
+    resume: Any = None,
 ) -> Any:
     """Leave-one-out cross-validation; see :meth:`bayesglmm.Fit.loo`."""
     import warnings
@@ -163,7 +164,19 @@ def loo(
         return elpd
     limit = elpd.good_k if refit is True else float(refit)
     poor = np.flatnonzero(~(elpd.pareto_k.to_numpy() <= limit))
+    if resume is not None:
+        _take_over(resume, found, elpd)
+        poor = poor[elpd.pareto_k.to_numpy()[poor] != 0.0]
     return _with_exact(problem, result, found, elpd, poor, nodes=nodes, draws=draws, seed=seed)
+
+
+def _take_over(earlier: Any, found: Pointwise, elpd: Any) -> None:
+    """Put the exact values of an earlier answer, whose k-hat is zero, into this one."""
+    if getattr(earlier, "elpd_i", None) is None or earlier.elpd_i.shape != elpd.elpd_i.shape:
+        raise refused("resume", earlier, f"what loo() of the same {len(found.labels)} units returned")
+    exact_before = earlier.pareto_k == 0.0
+    elpd.elpd_i = elpd.elpd_i.where(~exact_before, earlier.elpd_i)
+    elpd.pareto_k = elpd.pareto_k.where(~exact_before, 0.0)
 
 
 def _with_exact(
@@ -171,11 +184,22 @@ def _with_exact(
 ) -> Any:
     """Put exact values where importance sampling failed."""
     elpd_i, k = elpd.elpd_i.copy(), elpd.pareto_k.copy()
-    with ticker(len(poor), "auto", "fits without a unit") as advance:
-        for j in poor:
-            elpd_i[j] = exact(problem, result, found, int(j), **options)
-            k[j] = 0.0
-            advance(1)
+    done = 0
+    try:
+        with ticker(len(poor), "auto", "fits without a unit") as advance:
+            for j in poor:
+                elpd_i[j] = exact(problem, result, found, int(j), **options)
+                k[j] = 0.0
+                done += 1
+                advance(1)
+    except KeyboardInterrupt:
+        if not done:
+            raise KeyboardInterrupt("stopped before the first fit without a unit was finished.") from None
+        warn(
+            f"stopped: {done} of {len(poor)} fits without a unit are finished, the other units keep their weighted "
+            "estimates; loo(..., refit=..., resume=...) with what is returned goes on.",
+            BayesGLMMWarning,
+        )
     return with_values(found, elpd, elpd_i, k)
 
 

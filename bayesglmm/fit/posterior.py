@@ -95,6 +95,7 @@ class Posterior(Found):
         refit: bool | float = False,
         moment_match: bool = False,
         seed: int | None = None,
+        resume: Any = None,
     ) -> Any:
         """Leave-one-out cross-validation by Pareto-smoothed importance sampling, of rows or of groups.
 
@@ -110,9 +111,12 @@ class Posterior(Found):
         refit : bool or float
             Fit again without every unit whose Pareto k-hat is above ArviZ's limit, or above this number.
         moment_match : bool
-            For groups: first move the draws of the parameters where k-hat is high (Paananen et al. 2021).
+            First move the draws where k-hat is high (Paananen et al. 2021): of the parameters, and for a row of its
+            own levels' random effects. For draws of the posterior: by ``mcmc``, ``inla`` or :meth:`refine`.
         seed : int, optional
             Of the draws.
+        resume : arviz_stats.ELPDData, optional
+            What a call that was stopped by Ctrl-C returned: its fits without a unit are not made again.
 
         Returns
         -------
@@ -138,7 +142,7 @@ class Posterior(Found):
         from bayesglmm.diagnose.loo import loo
 
         how: dict[str, Any] = {"nodes": nodes, "draws": draws, "refit": refit, "moment_match": moment_match}
-        return loo(self.model.problem, self.result, unit, **how, seed=seed)
+        return loo(self.model.problem, self.result, unit, **how, seed=seed, resume=resume)
 
     def waic(self, unit: str = "row", **options: Any) -> dict[str, float]:
         """Widely applicable information criterion of rows or groups (Watanabe 2010); prefer :meth:`loo`.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesglmm.arguments import executor, optional, seed_or_none, takes, whole
-from bayesglmm.errors import MethodError
+from bayesglmm.arguments import executor, optional, refused, seed_or_none, takes, whole
+from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.portable import portable
 from bayesglmm.inference.replicates import Bootstrap, Refitted, Task, run_here, run_portable
@@ -41,6 +41,7 @@ def bootstrap(
     seed: int | None = None,
     executor: Executor | None = None,
     progress: Progress = "auto",
+    resume: Bootstrap | None = None,
 ) -> Bootstrap:
     """Bootstrap a fit parametrically: new random effects, new responses, the same method again.
 
@@ -59,11 +60,15 @@ def bootstrap(
         Where replicates are fitted; one after the other when left out. The caller's to shut down.
     progress : bool, "auto" or callable
         A bar on a terminal after two seconds, by default; or ``progress(done, total)``.
+    resume : Bootstrap, optional
+        Of the same fit, stopped before its end or made with fewer replicates: those it holds are not done again, and
+        the others take up its seeds, so that the whole is the same as if it had been made at once.
 
     Returns
     -------
     Bootstrap
-        Estimates, intervals, failures with their reasons, and the test.
+        Estimates, intervals, failures with their reasons, and the test. After Ctrl-C, those that were finished, with a
+        warning that says how to go on.
 
     Raises
     ------
@@ -90,11 +95,39 @@ def bootstrap(
         (result.beta, result.theta, result.psi),
         None if other is None else (other[0], other[1].method, refit_options(other[1])),
     )
-    seeds = np.random.SeedSequence(seed).spawn(int(replicates))
-    with ticker(len(seeds), progress, "bootstrap") as advance:
-        done = _run(task, seeds, executor, advance)
     original = {name: m.estimate for name, m in marginals(problem, result).items()}
-    return Bootstrap.collect(original, [done[k] for k in range(len(seeds))], ratio)
+    done = {} if resume is None else _finished(resume, original, ratio, seed)
+    root = int(np.random.SeedSequence(seed if resume is None else resume.seed).entropy)  # type: ignore[arg-type]
+    seeds = np.random.SeedSequence(root).spawn(replicates)
+    done = {k: one for k, one in done.items() if k < replicates}
+    rest = [k for k in range(replicates) if k not in done]
+    try:
+        with ticker(replicates, progress, "bootstrap") as advance:
+            if done:
+                advance(len(done))
+            for k, one in _run(task, [(k, seeds[k]) for k in rest], executor):
+                done[k] = one
+                advance(1)
+    except KeyboardInterrupt:
+        if not done:
+            raise KeyboardInterrupt("stopped before the first replicate was finished; nothing is kept.") from None
+        warn(
+            f"stopped: the {len(done)} of {replicates} replicates that are finished are returned; "
+            f"bg.bootstrap(fit, {replicates}, resume=...) with what is returned goes on.",
+            BayesGLMMWarning,
+        )
+    return Bootstrap.collect(original, done, ratio, root, replicates)
+
+
+def _finished(resume: Any, original: dict[str, float], ratio: float | None, seed: int | None) -> dict[int, Refitted]:
+    """Replicates of an earlier bootstrap, when it is one of this fit."""
+    if not isinstance(resume, Bootstrap) or resume.seed is None:
+        raise refused("resume", resume, "what bg.bootstrap returned")
+    if seed not in (None, resume.seed):
+        raise MethodError(f"seed is {seed}, and resume was made with {resume.seed}: leave seed= out.")
+    if dict(resume.original) != original or (resume.ratio is None) != (ratio is None):
+        raise MethodError("resume is a bootstrap of another fit, or was made with another alternative=.")
+    return resume.finished
 
 
 def _pair(fit: Any) -> Pair:
@@ -129,31 +162,21 @@ def refit_options(result: Result) -> dict[str, Any]:
 
 
 def _run(
-    task: Task, seeds: Sequence[np.random.SeedSequence], executor: Executor | None, advance: Any
-) -> dict[int, Refitted]:
-    done: dict[int, Refitted] = {}
+    task: Task, numbered: Sequence[tuple[int, np.random.SeedSequence]], executor: Executor | None
+) -> Iterator[tuple[int, Refitted]]:
+    """Replicates, each with its number, as they are finished."""
     if executor is None:
-        for k, seed in enumerate(seeds):
-            done[k] = run_here(task, [seed])[0]
-            advance(1)
-        return done
-    size = max(1, min(CHUNK, len(seeds) // 8))
-    if isinstance(executor, ThreadPoolExecutor):
-        futures = {executor.submit(run_here, task, chunk): start for start, chunk in _chunks(seeds, size)}
-    else:
-        sent = task.sent(portable)
-        futures = {executor.submit(run_portable, sent, chunk): start for start, chunk in _chunks(seeds, size)}
+        for k, seed in numbered:
+            yield k, run_here(task, [seed])[0]
+        return
+    size = max(1, min(CHUNK, len(numbered) // 8))
+    chunks = [numbered[start : start + size] for start in range(0, len(numbered), size)]
+    here = isinstance(executor, ThreadPoolExecutor)
+    run, sent = (run_here, task) if here else (run_portable, task.sent(portable))
+    futures = {executor.submit(run, sent, [seed for _, seed in chunk]): chunk for chunk in chunks}
     try:
         for future in as_completed(futures):
-            found = future.result()
-            done |= {futures[future] + i: one for i, one in enumerate(found)}
-            advance(len(found))
+            yield from zip((k for k, _ in futures[future]), future.result())
     finally:
         for future in futures:
             future.cancel()
-    return done
-
-
-def _chunks(seeds: Sequence[np.random.SeedSequence], size: int) -> Iterator[tuple[int, list[np.random.SeedSequence]]]:
-    for start in range(0, len(seeds), size):
-        yield start, list(seeds[start : start + size])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,6 +133,10 @@ class Bootstrap:
         Likelihood ratios of the replicates, with an alternative.
     ratio : float or None
         The data's own.
+    seed : int or None
+        What the seeds of the replicates were spawned from.
+    total : int or None
+        Replicates asked for; more than there are when it was stopped.
 
     Examples
     --------
@@ -148,19 +152,31 @@ class Bootstrap:
     failures: pd.DataFrame
     ratios: pd.Series | None = None
     ratio: float | None = None
+    seed: int | None = None
+    total: int | None = None
 
     @classmethod
-    def collect(cls, original: dict[str, float], done: Sequence[Refitted], ratio: float | None) -> Bootstrap:
-        """Put replicates together."""
-        good = {k: one for k, one in enumerate(done) if not one.failure}
-        bad = {k: one.failure for k, one in enumerate(done) if one.failure}
+    def collect(
+        cls, original: dict[str, float], done: Mapping[int, Refitted], ratio: float | None, seed: int, total: int
+    ) -> Bootstrap:
+        """Put replicates together, by number."""
+        good = {k: one for k, one in sorted(done.items()) if not one.failure}
+        bad = {k: one.failure for k, one in sorted(done.items()) if one.failure}
         index = pd.Index(list(good), name="replicate", dtype="int64")
         estimates = pd.DataFrame([one.estimates for one in good.values()], index=index, columns=list(original))
         failures = pd.DataFrame({"reason": list(bad.values())}, index=pd.Index(list(bad), name="replicate"))
         ratios = None
         if ratio is not None:
             ratios = pd.Series([one.ratio for one in good.values()], index=index, name="ratio", dtype=float)
-        return cls(pd.Series(original, name="estimate"), estimates, failures, ratios, ratio)
+        return cls(pd.Series(original, name="estimate"), estimates, failures, ratios, ratio, seed, total)
+
+    @property
+    def finished(self) -> dict[int, Refitted]:
+        """Every replicate by its number, failures among them."""
+        ratios = {} if self.ratios is None else {int(k): float(v) for k, v in self.ratios.items()}
+        rows = self.estimates.to_dict("index")
+        good = {int(k): Refitted({str(n): float(v) for n, v in r.items()}, ratios.get(k)) for k, r in rows.items()}
+        return good | {int(k): Refitted({}, failure=str(why)) for k, why in self.failures["reason"].items()}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -231,7 +247,7 @@ class Bootstrap:
     def __str__(self) -> str:
         intervals = self.confint()[["ci_low", "ci_high"]] if len(self.estimates) > 1 else None
         table = self.table if intervals is None else self.table.join(intervals)
-        total = len(self.estimates) + len(self.failures)
+        total = self.total or len(self.estimates) + len(self.failures)
         lines = [f"Parametric bootstrap, {len(self.estimates)} of {total} replicates", table.to_string()]
         if len(self.failures):
             lines.append(f"failed: {self._failed()}")

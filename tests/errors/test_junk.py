@@ -1,4 +1,4 @@
-"""Every argument of every public call, given something that it cannot be: one clear error, never one of numpy's or pandas'.
+"""Every argument of every public call, given something that it cannot be: one clear error, never one of numpy's.
 
 An array of the wrong shape, an object of no known kind and a not-a-number stand for all junk: comparing an array with a
 word, or hashing a list, is what breaks checks that were written with texts in mind.
@@ -199,8 +199,7 @@ def test_junk_is_refused_by_name(
     call = more()[name.removeprefix("more.")][0] if name.startswith("more.") else given(name)
     if name == "bg.Model":
         arguments = {"data": table(), **arguments}
-    for kind, junk in JUNK.items():
+    for junk in JUNK.values():
         with pytest.raises(bg.BayesGLMMError) as caught:
             call(**{**arguments, parameter: junk})
-            pytest.fail(f"{parameter}={kind} was accepted")
         assert 15 < len(str(caught.value)) < 600
