@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.covariance import BlockCovariance
+from bayesglmm.latent.level_sums import LevelSums
 from bayesglmm.latent.linear_solution import Solution, cho_solve
 from bayesglmm.latent.structure import Loadings, Structure
 
@@ -119,6 +120,24 @@ class LinearModel:
         """Z'W[Q, residual], shape (m, p + 1): the same at every θ."""
         return self.design.cross(self.weights, np.column_stack([self.basis.Q, self.basis.residual]))
 
+    @cached_property
+    def log_weights(self) -> float:
+        """Σ log w."""
+        return float(np.log(self.weights).sum())
+
+    @cached_property
+    def column_rms(self) -> tuple[Floats, ...]:
+        """Weighted root mean square of the columns of every grouping factor's z, each of shape (q,)."""
+        total = float(self.weights.sum())
+        found = [np.sqrt(self.weights @ np.square(b.z) / total) for b in self.structure.layouts]
+        return tuple(np.where(rms > 0, rms, 1.0) for rms in found)
+
+    @cached_property
+    def sums(self) -> LevelSums:
+        """What every θ needs of the rows."""
+        residual = self.basis.residual
+        return LevelSums(self.structure, self.weights, self.gathered, float(self.weights @ np.square(residual)))
+
     def loaded(self, lambdas: tuple[Floats, ...]) -> Floats:
         """A'W[Q, residual] = Λ'(Z'W[Q, residual]), shape (m, p + 1)."""
         out = np.empty_like(self.gathered)
@@ -162,20 +181,30 @@ class LinearModel:
         w, basis = self.weights, self.basis
         lambdas = self.lambdas(theta)
         loadings = self.structure.at(lambdas)
-        factor = loadings.factorize(w)
-        both = factor.solve(self.loaded(lambdas))
+        by_level = self.rows is None and self.structure.m > 0
+        factor = loadings.factorize(w, self.sums.lead(lambdas) if by_level else None)
+        loaded = self.loaded(lambdas)
+        both = factor.solve(loaded)
         B, u0 = both[:, :-1], both[:, -1]
-        R = basis.Q - loadings.expand(B)
-        S = R.T @ (w[:, None] * R) + B.T @ self.structure.penalty(B)
+        condensed = self.sums.condense(loaded, B, u0) if by_level else None
+        S, delta, r2 = condensed or self._over_rows(loadings, B, u0)
         root = np.linalg.cholesky(S)
-        delta = cho_solve(root, R.T @ (w * basis.residual))
         u = u0 - B @ delta
-        e = basis.residual - basis.Q @ delta - loadings.expand(u)
-        r2 = float(e @ (w * e) + u @ self.structure.penalty(u))
         sigma2 = r2 / self.nu if scale is None else scale
         logdet = factor.logdet - self.structure.log_det_prior
-        logdet += self.rows.log_det if self.rows is not None else -float(np.log(w).sum())
+        logdet += self.rows.log_det if self.rows is not None else -self.log_weights
         logdet_x = 2.0 * float(np.log(np.diag(root)).sum() + np.log(np.abs(np.diag(basis.T))).sum())
         criterion = logdet + self.nu * np.log(2 * np.pi * sigma2) + r2 / sigma2 + (logdet_x if self.reml else 0.0)
         beta = np.linalg.solve(basis.T, basis.start + delta)
-        return Solution(self, theta, lambdas, loadings, factor, beta, u, e, R, B, root, r2, sigma2, float(criterion))
+        parts = (beta, delta, u, B, root, condensed is not None)
+        return Solution(self, theta, lambdas, loadings, factor, *parts, r2, sigma2, float(criterion))
+
+    def _over_rows(self, loadings: Loadings, B: Floats, u0: Floats) -> tuple[Floats, Floats, float]:
+        """Q'V₀⁻¹Q, δ and r² as sums of squares over the rows."""
+        w, basis = self.weights, self.basis
+        R = basis.Q - loadings.expand(B)
+        S = R.T @ (w[:, None] * R) + B.T @ self.structure.penalty(B)
+        delta = cho_solve(np.linalg.cholesky(S), R.T @ (w * basis.residual))
+        u = u0 - B @ delta
+        e = basis.residual - basis.Q @ delta - loadings.expand(u)
+        return S, delta, float(e @ (w * e) + u @ self.structure.penalty(u))

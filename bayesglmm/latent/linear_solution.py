@@ -42,14 +42,16 @@ class Solution:
         A, and the factor of H.
     beta : ndarray, shape (p,)
         Generalised least-squares coefficients.
+    delta : ndarray, shape (p,)
+        What they are on Q, less the weighted least-squares fit.
     u : ndarray, shape (m,)
         Conditional modes on the standardised scale.
-    residual : ndarray, shape (n,)
-        e = z − Xβ̂ − Aû.
-    R, B : ndarray, shape (n, p) and (m, p)
-        Q − AB and B = H⁻¹A'WQ.
+    B : ndarray, shape (m, p)
+        H⁻¹A'WQ.
     root : ndarray, shape (p, p)
         Lower Cholesky factor of Q'V₀⁻¹Q.
+    by_level : bool
+        Whether it was made of the sums by level (:mod:`bayesglmm.latent.level_sums`), or over the rows.
     r2 : float
         Penalised residual sum of squares.
     scale : float
@@ -64,14 +66,33 @@ class Solution:
     loadings: Loadings
     factor: Factor
     beta: Floats
+    delta: Floats
     u: Floats
-    residual: Floats
-    R: Floats
     B: Floats
     root: Floats
+    by_level: bool
     r2: float
     scale: float
     criterion: float
+
+    @cached_property
+    def R(self) -> Floats:
+        """The columns less their prediction, Q − AB, shape (n, p)."""
+        return self.model.basis.Q - self.loadings.expand(self.B)
+
+    @cached_property
+    def residual(self) -> Floats:
+        """Residuals e = z − Xβ̂ − Aû, shape (n,)."""
+        basis = self.model.basis
+        return basis.residual - basis.Q @ self.delta - self.loadings.expand(self.u)
+
+    @cached_property
+    def _gathered(self) -> Floats:
+        """Z'W[Q − AB, e], shape (m, p + 1)."""
+        model = self.model
+        if self.by_level:
+            return model.sums.remainder(self.lambdas, self.B, self.u, self.delta)
+        return model.design.cross(model.weights, np.column_stack([self.R, self.residual]))
 
     @cached_property
     def gradient(self) -> Floats:
@@ -83,20 +104,30 @@ class Solution:
         determinant: list[Floats] | list[float] = [0.0] * len(model.covariance)
         if model.reml:
             # Σ_j R_ij B_j with (R, B) L⁻ᵀ on both sides: all of it on the side that has levels instead of rows.
-            determinant = self._outer_sums(self.R, cho_solve(self.root, self.B.T).T)
+            determinant = self._outer_sums(self._gathered[:, :-1], cho_solve(self.root, self.B.T).T)
         parts = []
-        for k, (b, cov, s) in enumerate(zip(model.structure.layouts, model.covariance, model.slices)):
-            inverse = self.factor.row_inverse[:, b.column : b.column + b.size]
-            G = 2.0 * (model.weights[:, None] * b.z).T @ inverse - 2.0 * determinant[k]
+        for k, (cov, s) in enumerate(zip(model.covariance, model.slices)):
+            G = 2.0 * (self._log_determinant(k) - determinant[k])
             parts.append(cov.pullback(self.theta[s], G))
         if model.rows is not None:
             parts.append(model.rows.determinant_slopes(self))
         return np.concatenate([*parts, np.empty(0)]) + self.fit_gradient
 
+    def _log_determinant(self, k: int) -> Floats:
+        """Σ_i w_i z_i (H⁻¹a_i)', shape (q, q), of the k-th grouping factor: half the slope of log|H| in Λ."""
+        model = self.model
+        if self.by_level:
+            known = model.sums.log_determinant(self.lambdas, self.factor.level_covariances)
+            if known is not None:
+                return known
+        b = model.structure.layouts[k]
+        inverse = self.factor.row_inverse[:, b.column : b.column + b.size]
+        return (model.weights[:, None] * b.z).T @ inverse
+
     @cached_property
     def fit_gradient(self) -> Floats:
         """The part of :attr:`gradient` that comes from r²/σ², shape (k,)."""
-        sums = self._outer_sums(self.residual[:, None], self.u[:, None] / self.scale)
+        sums = self._outer_sums(self._gathered[:, -1:], self.u[:, None] / self.scale)
         parts = [
             cov.pullback(self.theta[s], -2.0 * G) for cov, s, G in zip(self.model.covariance, self.model.slices, sums)
         ]
@@ -104,10 +135,9 @@ class Solution:
             parts.append(self.model.rows.fit_slopes(self))
         return np.concatenate([*parts, np.empty(0)])
 
-    def _outer_sums(self, left: Floats, right: Floats) -> list[Floats]:
-        """Σ_i w_i z_id Σ_j left_ij right_l(i)c,j, shape (q, q) per grouping factor."""
-        gathered = self.model.design.cross(self.model.weights, left)
-        shapes = [(b.levels, b.size, left.shape[1]) for b in self.model.structure.layouts]
+    def _outer_sums(self, gathered: Floats, right: Floats) -> list[Floats]:
+        """Σ_l,j gathered_ldj right_lcj, shape (q, q) per grouping factor."""
+        shapes = [(b.levels, b.size, gathered.shape[1]) for b in self.model.structure.layouts]
         own = [slice(b.start, b.stop) for b in self.model.structure.layouts]
         return [
             np.einsum("ldj,lcj->dc", gathered[s].reshape(shape), right[s].reshape(shape))

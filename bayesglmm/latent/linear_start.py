@@ -48,15 +48,9 @@ def working_slope(model: LinearModel, theta: Floats) -> Floats:
     return np.concatenate([*parts, np.empty(0)])
 
 
-def column_rms(model: LinearModel, k: int) -> Floats:
-    """Weighted root mean square of the columns of the k-th grouping factor's z, shape (q,)."""
-    rms = np.sqrt(np.average(np.square(model.structure.layouts[k].z), axis=0, weights=model.weights))
-    return np.where(rms > 0, rms, 1.0)
-
-
 def starting_theta(model: LinearModel) -> Floats:
     """Relative θ at which every column contributes one residual standard deviation, uncorrelated."""
-    parts = [cov.from_sd_corr(1.0 / column_rms(model, k)) for k, cov in enumerate(model.covariance)]
+    parts = [cov.from_sd_corr(1.0 / model.column_rms[k]) for k, cov in enumerate(model.covariance)]
     return np.concatenate([*parts, np.empty(0) if model.rows is None else model.rows.at])
 
 
@@ -64,7 +58,7 @@ def natural_units(model: LinearModel) -> Floats:
     """The change in each entry of θ that moves a row of ZΛ by one on average, shape (k,)."""
     start, units = starting_theta(model), []
     for k, (cov, where) in enumerate(zip(model.covariance, model.slices)):
-        theta, rms = start[where], column_rms(model, k)
+        theta, rms = start[where], model.column_rms[k]
         for j in range(cov.n_params):
             step = np.zeros(cov.n_params)
             step[j] = 1e-4 * max(abs(theta[j]), 1e-2)

@@ -137,11 +137,12 @@ class Plan:
         column = float(np.sum(np.diff(self.tail.ptr).astype(float) ** 2))
         return self.tail.dense**3 / 3.0 + 4.0 * (clique + column) + 2.0 * self.structure.n * self.structure.width**2
 
-    def factorize(self, loadings: Loadings, weights: Floats) -> Factor:
+    def factorize(self, loadings: Loadings, weights: Floats, known: Floats | None = None) -> Factor:
         """Numeric factorisation; see :meth:`Loadings.factorize`."""
         lead = None
         if self.lead is not None:
-            D = weighted_blocks(self.structure.layouts[self.lead], loadings.rows[self.lead], weights)
+            rows = loadings.rows[self.lead]
+            D = weighted_blocks(self.structure.layouts[self.lead], rows, weights) if known is None else known
             index = np.arange(D.shape[0])
             D[index, index] += 1.0
             lead = blocks.cholesky(D)

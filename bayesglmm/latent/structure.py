@@ -178,15 +178,22 @@ class Loadings:
         """A' diag(weights) X, shape (m, p)."""
         return self.collect(weights[:, None] * X)
 
-    def factorize(self, weights: Floats) -> Factor:
+    def factorize(self, weights: Floats, blocks: Floats | None = None) -> Factor:
         """Factorise H = A' diag(weights) A + P.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n,)
+            Of the rows.
+        blocks : ndarray, shape (q, q, levels), optional
+            A' diag(weights) A by level, of a single grouping factor, where it is known already.
 
         Raises
         ------
         NotPositiveDefiniteError
             If H is not positive definite (negative weights can do that).
         """
-        return self.structure.plan.factorize(self, weights)
+        return self.structure.plan.factorize(self, weights, blocks)
 
     def _interleave(self, parts: list[Floats]) -> Floats:
         if len(parts) == len(self.structure.layouts):  # one column per factor

@@ -12,7 +12,6 @@ from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import LinearFit
 from bayesglmm.latent.linear_solution import Solution
-from bayesglmm.latent.linear_start import column_rms
 from bayesglmm.latent.working_expansion import Place, expand, second_order_mean
 from bayesglmm.latent.working_loop import PSI_LIMIT
 from bayesglmm.latent.working_model import Loop, State
@@ -157,7 +156,7 @@ def _boundary(problem: Problem, fit: LinearFit) -> tuple[tuple[str, ...], NDArra
     terms: list[str] = []
     edges = [np.empty(0, dtype=bool)]
     for k, (block, cov, s) in enumerate(zip(problem.design.blocks, problem.covariance, model.slices)):
-        words, edge = find_boundary(block, cov, fit.theta[s], sigma / column_rms(model, k))
+        words, edge = find_boundary(block, cov, fit.theta[s], sigma / model.column_rms[k])
         terms += words
         edges.append(edge)
     if model.scale is None and _is_exact(fit.solution):
@@ -178,7 +177,7 @@ def _unseen_notes(problem: Problem, at: Solution, hessian: Floats, edge: NDArray
     model, sigma = at.model, np.sqrt(at.scale)
     out = []
     for k, (block, s) in enumerate(zip(problem.design.blocks, model.slices)):
-        unit = sigma / float(np.min(column_rms(model, k)))
+        unit = sigma / float(np.min(model.column_rms[k]))
         seen = np.diag(hessian)[s] * unit**2
         if len(seen) and np.all((np.abs(seen) < UNSEEN) & ~edge[s]) and not _is_exact(at):
             out.append(

@@ -10,6 +10,7 @@ from dense_textbook import dense
 
 from bayesglmm.covariance import Known, bind_covariance
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
+from bayesglmm.latent.level_sums import LevelSums
 from bayesglmm.latent.linear import LinearModel
 from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
 from bayesglmm.latent.linear_fit import fit_linear
@@ -219,3 +220,29 @@ def test_absolute_and_relative_are_inverse_and_leave_correlations():
     there = absolute(model, theta, 4.0)
     np.testing.assert_allclose(there, [1.4, 0.8, 1.0, 0.3])
     np.testing.assert_allclose(relative(model, there, 4.0), theta)
+
+
+@pytest.mark.parametrize("reml", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_by_level_and_sums_over_rows_agree(name, reml, monkeypatch):
+    _, model, theta = make(name, reml=reml)
+    short = model.solve(theta)
+    assert short.by_level
+    monkeypatch.setattr(LevelSums, "condense", lambda *_: None)
+    long = model.solve(theta)
+    assert not long.by_level
+    assert short.criterion == pytest.approx(long.criterion, rel=1e-12)
+    for field in ("beta", "u", "root", "residual", "R"):
+        np.testing.assert_allclose(getattr(short, field), getattr(long, field), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(short.gradient, long.gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["intercept", "slope", "crossed"])
+def test_where_the_random_effects_explain_nearly_everything_the_rows_are_summed(name):
+    problem, model, theta = make(name, reml=True)
+    far = 300.0 * theta
+    at = model.solve(far)
+    assert not at.by_level
+    oracle = dense(problem, absolute(model, far, at.scale), at.scale)
+    assert at.criterion == pytest.approx(oracle.reml_criterion, rel=1e-9)
+    np.testing.assert_allclose(at.beta, oracle.beta, rtol=1e-5)
