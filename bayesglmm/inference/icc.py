@@ -145,7 +145,8 @@ def r2(
     """
     parts = group_variances(problem, result.theta)
     per_row = np.array([is_observation_level(problem, b) for b in problem.design.blocks], dtype=bool)
-    fixed = float(np.var(problem.design.X @ result.beta, ddof=1))
+    X = problem.design.X
+    fixed = float(np.var((X - X.mean(axis=0)) @ result.beta, ddof=1))
     distribution = observation_variance(problem, result, result.psi, approximation, _mean_of(mean, null))
     groups, rows = (float(parts[which].sum()) for which in (~per_row, per_row))
     total = fixed + groups + rows + distribution
