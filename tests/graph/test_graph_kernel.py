@@ -80,7 +80,10 @@ def test_one_compilation_serves_every_data_set(monkeypatch: pytest.MonkeyPatch) 
     family, link = get_family("gamma"), get_link("log")
     graph_kernel(family, link)(np.array([1.0, 2.0]), None, None)
     monkeypatch.setattr(graph, "_compile", lambda *a: pytest.fail("compiled again"))
-    graph_kernel(family, link)(np.array([3.0, 4.0, 5.0]), None, None)
+    y, eta, psi = np.array([3.0, 4.0, 5.0]), np.array([0.5, 1.0, 2.0]), np.array([0.3])
+    again = graph_kernel(family, link)(y, None, None).derivatives(eta, psi)
+    closed = family.kernel("log")(y, None, None).derivatives(eta, psi)
+    np.testing.assert_allclose(again.d1, closed.d1, rtol=1e-10)
 
 
 @pytest.mark.parametrize("eta", [40.0, -40.0, 300.0, -300.0, 700.0, -700.0])
