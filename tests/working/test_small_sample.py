@@ -214,6 +214,21 @@ def test_type3_without_the_main_effect_of_a_covariate_tests_all_slopes():
     np.testing.assert_allclose(hypotheses["recipe:temp"], np.eye(6)[slopes], atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", list(KEYS))
+def test_contradictory_equations_are_refused(kind):
+    _, problem, result = fitted("petrol", "lmm-reml")
+    agreeing = f_test(problem, result, ["SG = 1", "2*SG = 2"], df=kind)
+    assert agreeing.statistic == pytest.approx(f_test(problem, result, "SG = 1", df=kind).statistic)
+    with pytest.raises(MethodError, match="contradict each other"):
+        f_test(problem, result, ["SG = 1", "2*SG = 1"], df=kind)
+
+
+def test_a_model_without_coefficients_has_no_degrees_of_freedom_and_no_trouble():
+    problem = problem_of("score ~ 0 + (1 | Worker)", frame("machines"))
+    for kind in KEYS:
+        assert reml.run(problem, df=kind).extras["df"].shape == (0,)
+
+
 def test_type3_says_when_it_has_no_hypothesis():
     data = frame("cake")
     only = problem_of("angle ~ 1 + (1 | replicate)", data)
