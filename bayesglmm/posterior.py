@@ -25,7 +25,10 @@ def with_draws(problem: Problem, result: Result) -> Result:
     count = int(result.options.get("draws", 1000))
     if count == 0:
         return result
-    return replace(result, draws=_maker(result.method)(problem, result, count, result.options.get("seed")))
+    from bayesglmm.latent.draws import as_chains
+
+    made = _maker(result.method)(problem, result, count, result.options.get("seed"))
+    return replace(result, draws=as_chains(made))
 
 
 def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random.Generator) -> Draws:

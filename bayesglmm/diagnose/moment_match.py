@@ -1,78 +1,238 @@
-"""Moment matching: draws of the parameters moved to where the posterior without a group is.
+"""Moment matching: draws moved to where the posterior without a group or a row is.
 
-Paananen, Piironen, Bürkner & Vehtari (2021), Statistics and Computing 31, 16, by ArviZ. Random effects are integrated
-out, so that a handful of parameters is moved, however many groups there are.
+Paananen, Piironen, Bürkner & Vehtari (2021), Statistics and Computing 31, 16, by ArviZ. For a group its random effects
+are integrated out, so that a handful of parameters is moved, however many groups there are. For a row the parameters
+are moved and the random effects of the row's own levels, as u with b = Λu: without the row these are near their prior,
+standard normal whatever the parameters. All other random effects b stay where they were drawn.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
+from bayesglmm.idata import log_likelihood
+from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.copies import Points
 from bayesglmm.latent.target import make_target
 from bayesglmm.latent.unit_loglik import units_at
 
 if TYPE_CHECKING:
     from bayesglmm.diagnose.loo import Pointwise
+    from bayesglmm.latent.target import Target
     from bayesglmm.problem import Problem
+    from bayesglmm.result import Draws
+
+Floats = NDArray[np.float64]
+
+DIMS = ["chain", "draw"]
 
 
 def matched(problem: Problem, found: Pointwise, tree: Any, elpd: Any, nodes: int) -> Any:
-    """Match moments for the groups whose Pareto k-hat is high.
+    """Match moments for the groups or rows whose Pareto k-hat is high.
 
     Parameters
     ----------
     problem : Problem
         The model.
     found : Pointwise
-        Log-likelihood of its groups at draws from the posterior.
+        Log-likelihood of its groups or rows at draws from the posterior.
     tree, elpd
         The same for ArviZ, and its first answer.
     nodes : int
-        Of the quadrature.
+        Of the quadrature, for groups.
 
     Raises
     ------
     MethodError
-        Rows (whose random effects would have to be moved too), or weighted draws of an approximation.
+        Weighted draws of an approximation.
     """
-    import arviz_stats
-    import xarray as xr
-
-    if found.unit == "row":
-        raise MethodError("moments are matched for groups, whose random effects are integrated out; rows: refit=True.")
     if found.ratios is not None or found.draws is None:
         raise MethodError("moments are matched for draws from the posterior: take fit.refine() first, or mcmc or inla.")
     target, draws = make_target(problem), found.draws
-    join, shape = target.coordinates.join, draws.beta.shape[:2]
+    x = _vectors(target, draws)
+    if found.unit != "row":
+        return _arviz(tree, elpd, x, *_group_densities(target, nodes))
+    poor = np.flatnonzero(~(elpd.pareto_k.to_numpy() <= elpd.good_k))
+    values, k = elpd.elpd_i.copy(), elpd.pareto_k.copy()
+    with ticker(len(poor), "auto", "rows") as advance:
+        for i in poor:
+            row = _Row.of(problem, target, draws, int(i))
+            alone = _only(tree, elpd, found.unit, int(i))
+            again = _arviz(*alone, row.together(x), row.log_density, row.log_likelihood)
+            values[i], k[i] = again.elpd_i.to_numpy()[0], again.pareto_k.to_numpy()[0]
+            advance(1)
+    from bayesglmm.diagnose.loo import with_values
+
+    return with_values(found, elpd, values, k)
+
+
+def _vectors(target: Target, draws: Draws) -> Floats:
+    """The target's vectors of draws, shape (chains, draws, d)."""
+    shape = draws.beta.shape[:2]
     flat = zip(*(a.reshape(shape[0] * shape[1], -1) for a in (draws.beta, draws.theta, draws.psi)))
-    x = np.stack([join(*point) for point in flat]).reshape(*shape, -1)
-    dims = ["chain", "draw"]
-    upars = xr.DataArray(x, dims=[*dims, "parameter"], coords={d: tree["log_likelihood"][d] for d in dims})
-    seen: dict[bytes, Any] = {}
+    return np.stack([target.coordinates.join(*point) for point in flat]).reshape(*shape, -1)
 
-    def units(moved: Any) -> Any:
-        values = moved.to_numpy()
-        key = values.tobytes()
-        if key not in seen:
-            seen.clear()  # one set of draws at a time is asked for, first for the density, then for the group
-            points = values.reshape(-1, values.shape[-1])
-            seen[key] = units_at(target, Points.of(target.coordinates, points), nodes).reshape(*values.shape[:2], -1)
-        return seen[key]
 
-    def log_density(moved: Any) -> Any:
-        values = moved.to_numpy()
-        prior = target.log_priors(values.reshape(-1, values.shape[-1]))
-        total = prior.reshape(values.shape[:2]) + units(moved).sum(axis=2)
-        return xr.DataArray(total, dims=dims, coords={d: moved[d] for d in dims})
+def _arviz(
+    tree: Any, elpd: Any, x: Floats, log_density: Callable[[Floats], Floats], of_unit: Callable[[Floats, int], Floats]
+) -> Any:
+    """ArviZ's moment matching, of functions of plain arrays of shape (chains, draws, k)."""
+    import arviz_stats
+    import xarray as xr
 
-    def log_likelihood_of(moved: Any, i: int) -> Any:
-        return xr.DataArray(units(moved)[..., i], dims=dims, coords={d: moved[d] for d in dims})
+    coords = {d: tree["log_likelihood"][d] for d in DIMS}
 
+    def labelled(values: Floats) -> Any:
+        return xr.DataArray(values, dims=DIMS, coords=coords)
+
+    upars = xr.DataArray(x, dims=[*DIMS, "parameter"], coords=coords)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # k-hat that stays high is in the result
-        return arviz_stats.loo_moment_match(tree, elpd, log_density, log_likelihood_of, upars, pointwise=True)
+        return arviz_stats.loo_moment_match(
+            tree,
+            elpd,
+            lambda moved: labelled(log_density(moved.to_numpy())),
+            lambda moved, i: labelled(of_unit(moved.to_numpy(), i)),
+            upars,
+            pointwise=True,
+        )
+
+
+def _remember_last(function: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    """One set of draws at a time is asked for, first for the density, then for the unit."""
+    seen: dict[bytes, Floats] = {}
+
+    def remembered(x: Floats) -> Floats:
+        key = x.tobytes()
+        if key not in seen:
+            seen.clear()
+            seen[key] = function(x)
+        return seen[key]
+
+    return remembered
+
+
+def _log_priors(target: Target, x: Floats) -> Floats:
+    return target.log_priors(x.reshape(-1, x.shape[-1])).reshape(x.shape[:2])
+
+
+def _group_densities(target: Target, nodes: int) -> tuple[Callable[[Floats], Floats], Callable[[Floats, int], Floats]]:
+    """Log posterior density of the parameters, and the log-likelihood of one group."""
+
+    @_remember_last
+    def units(x: Floats) -> Floats:
+        points = Points.of(target.coordinates, x.reshape(-1, x.shape[-1]))
+        return units_at(target, points, nodes).reshape(*x.shape[:2], -1)
+
+    return lambda x: _log_priors(target, x) + units(x).sum(axis=2), lambda x, i: units(x)[..., i]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The density of the parameters and of one row's own random effects, all others fixed.
+
+    Parameters
+    ----------
+    problem, target, draws
+        The model and its draws.
+    row : int
+        Which.
+    levels : tuple of int
+        The row's level in every block.
+    start : tuple of ndarray, shape (chains, draws, q)
+        u of that level.
+    """
+
+    problem: Problem
+    target: Target
+    draws: Draws
+    row: int
+    levels: tuple[int, ...]
+    start: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, target: Target, draws: Draws, row: int) -> _Row:
+        """Ready the densities of one row."""
+        levels = tuple(int(block.codes[row]) for block in problem.design.blocks)
+        factors = _factors(target, draws.theta)
+        start = tuple(
+            np.linalg.solve(L, b[..., level, :, None])[..., 0] for L, b, level in zip(factors, draws.effects, levels)
+        )
+        return cls(problem, target, draws, row, levels, start)
+
+    def together(self, x: Floats) -> Floats:
+        """The vectors that are moved: the target's, then u of the row's levels."""
+        return np.concatenate([x, *self.start], axis=2)
+
+    def log_likelihood(self, moved: Floats, i: int) -> Floats:
+        """Of the row."""
+        return self._rows(moved)[..., self.row]
+
+    def log_density(self, moved: Floats) -> Floats:
+        """Of the rows, the random effects and the parameters, up to a constant."""
+        d = self.target.coordinates.theta.stop + self.target.coordinates.n_aux
+        sample = self._sample(moved)
+        total = _log_priors(self.target, moved[..., :d]) + self._rows(moved).sum(axis=2)
+        for L, b, cov in zip(_factors(self.target, sample.theta), sample.effects, self.problem.covariance):
+            u = np.swapaxes(np.linalg.solve(L, np.swapaxes(b, 2, 3)), 2, 3)  # the moved level among them
+            pull = u if cov.precision is None else _times(cov.precision, u)
+            log_det = np.log(np.diagonal(L, axis1=2, axis2=3)).sum(axis=2)
+            total = total - 0.5 * np.sum(u * pull, axis=(2, 3)) - (b.shape[2] - 1) * log_det
+        return total
+
+    @cached_property
+    def _rows(self) -> Callable[[Floats], Floats]:
+        return _remember_last(lambda moved: log_likelihood(self.problem, self._sample(moved)))
+
+    def _sample(self, moved: Floats) -> Draws:
+        """Moved vectors as draws."""
+        coordinates, shape = self.target.coordinates, moved.shape[:2]
+        d = coordinates.theta.stop + coordinates.n_aux
+        parts = coordinates.split_many(moved[..., :d].reshape(-1, d))
+        beta, theta, psi = (a.reshape(*shape, -1) for a in parts)
+        effects, at = [], d
+        for L, b, level in zip(_factors(self.target, theta), self.draws.effects, self.levels):
+            u = moved[..., at : at + b.shape[3]]
+            at += b.shape[3]
+            b = b.copy()
+            b[..., level, :] = (L @ u[..., None])[..., 0]
+            effects.append(b)
+        return replace(self.draws, beta=beta, theta=theta, psi=psi, effects=tuple(effects), stats={})
+
+
+def _factors(target: Target, theta: Floats) -> list[Floats]:
+    """Λ of every block at draws of θ, shape (chains, draws, q, q)."""
+    flat = theta.reshape(-1, theta.shape[-1])
+    made = [target.objective.lambdas(row) for row in flat]
+    return [np.stack(own).reshape(*theta.shape[:2], *own[0].shape) for own in zip(*made)]
+
+
+def _times(precision: Any, u: Floats) -> Floats:
+    """Pu over the levels, u of shape (chains, draws, levels, q)."""
+    levels = u.shape[2]
+    flat = np.moveaxis(u, 2, 0).reshape(levels, -1)
+    return np.moveaxis((precision @ flat).reshape(levels, *u.shape[:2], u.shape[3]), 0, 2)
+
+
+def _only(tree: Any, elpd: Any, dim: str, i: int) -> tuple[Any, Any]:
+    """The log-likelihood of one row, and ArviZ's answer for it; a second row, not to be moved, is for its variances."""
+    import xarray as xr
+
+    pair = {dim: [i, (i + 1) % elpd.n_data_points]}
+    parts = {"log_likelihood": tree["log_likelihood"].dataset.isel(pair), "posterior": tree["posterior"].dataset}
+    one = copy(elpd)
+    one.n_data_points = 2
+    for name in ("elpd_i", "pareto_k", "log_weights"):
+        values = getattr(elpd, name)
+        setattr(one, name, None if values is None else values.isel(pair))
+    one.pareto_k[1] = 0.0
+    return xr.DataTree.from_dict(parts), one

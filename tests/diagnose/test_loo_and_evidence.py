@@ -10,10 +10,14 @@ from scipy import integrate
 import bayesglmm as bg
 from bayesglmm.diagnose.evidence import bridge
 from bayesglmm.diagnose.loo import exact, pointwise, without_rows
+from bayesglmm.diagnose.moment_match import _Row, _vectors
+from bayesglmm.idata import log_likelihood
+from bayesglmm.joint import joint_logp
 from bayesglmm.latent import marginal_loglik
+from bayesglmm.latent.target import make_target
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.methods.registry import METHODS
-from bayesglmm.parameters import pack
+from bayesglmm.parameters import pack, theta_slices
 from bayesglmm.result import Draws
 
 
@@ -137,8 +141,57 @@ def test_matched_moments_come_nearer_to_exact_refits(fit: bg.Fit) -> None:
     assert np.abs(moved.elpd_i.to_numpy() - brute)[poor].max() < 0.25
     with pytest.raises(bg.MethodError, match=r"take fit.refine\(\) first"):
         fit.loo("group", moment_match=True)
-    with pytest.raises(bg.MethodError, match="moments are matched for groups"):
-        few.loo("row", moment_match=True)
+
+
+def test_matched_moments_of_rows_come_nearer_to_exact_refits() -> None:
+    """Pairs of rows, two of them far from their partners: without one of the two a pair's effect is elsewhere."""
+    rng = np.random.default_rng(3)
+    x, g = rng.normal(size=50), np.repeat(np.arange(25), 2)
+    y = 0.5 * x + 2.0 * rng.normal(size=25)[g] + 0.5 * rng.normal(size=50)
+    y[[3, 10]] += 3.0
+    fit = bg.Model("y ~ x + (1 | g)", pd.DataFrame({"y": y, "x": x, "g": g})).fit("laplace")
+    draws = fit.refine(draws=2000, proposals=10000, seed=2)
+    plain, moved = draws.loo("row"), draws.loo("row", moment_match=True)
+    k = plain.pareto_k.to_numpy()
+    poor = k > plain.good_k
+    assert poor.sum() >= 4
+    assert np.array_equal(moved.elpd_i.to_numpy()[~poor], plain.elpd_i.to_numpy()[~poor])
+    assert moved.elpd == pytest.approx(float(moved.elpd_i.sum()))
+    assert moved.pareto_k.to_numpy()[poor].max() < moved.good_k
+    exact = draws.loo("row", refit=True, seed=1).elpd_i.to_numpy()
+    off = [np.abs(f.elpd_i.to_numpy() - exact)[poor] for f in (plain, moved)]
+    assert off[1].mean() < 0.5 * off[0].mean()
+    assert off[1].max() < 0.25
+
+
+def test_density_of_a_row_is_the_joint_one() -> None:
+    """Of parameters and u of the row's levels, other random effects fixed, differences against the joint density."""
+    K = 0.5 * np.eye(5) + 0.5
+    model = bg.Model(
+        "y ~ x + (1 + x | g) + (1 | h)", DATA, family="negative_binomial", covariance={"h": bg.Known(K, list("01234"))}
+    )
+    problem = model.problem
+    target, rng = make_target(problem), np.random.default_rng(2)
+    theta = np.abs(rng.normal(0.5, 0.2, (2, 3, 4)))
+    effects = tuple(0.4 * rng.normal(size=(2, 3, len(b.levels), len(b.columns))) for b in problem.design.blocks)
+    draws = Draws(0.3 * rng.normal(size=(2, 3, 2)), theta, 0.3 * rng.normal(size=(2, 3, 1)), effects)
+    row = _Row.of(problem, target, draws, 7)
+    x = row.together(_vectors(target, draws))
+    moved = x + 0.1 * np.random.default_rng(1).normal(size=x.shape)
+    ours = row.log_density(moved) - row.log_density(x)
+
+    def joint(sample: Draws) -> np.ndarray:
+        out = np.empty(sample.beta.shape[:2])
+        for at in np.ndindex(*out.shape):
+            factors = [c.factor(sample.theta[at][s]) for c, s in zip(problem.covariance, theta_slices(problem))]
+            u = [np.linalg.solve(L, b[at].T).T for L, b in zip(factors, sample.effects)]
+            out[at] = joint_logp(problem, sample.beta[at], sample.theta[at], sample.psi[at], u, working=True)
+            # from densities of all u to those of the other levels' b
+            out[at] -= sum((len(v) - 1) * np.linalg.slogdet(L)[1] for L, v in zip(factors, u))
+        return out
+
+    np.testing.assert_allclose(ours, joint(row._sample(moved)) - joint(draws), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(row.log_likelihood(x, 0), log_likelihood(problem, draws)[..., 7], rtol=1e-10)
 
 
 def test_groups_are_harder_to_predict_than_rows_of_known_groups(fit: bg.Fit) -> None:
@@ -177,7 +230,10 @@ def test_a_marginal_likelihood_by_integration() -> None:
     found = model.fit("laplace").evidence(seed=6)
     assert found.log_evidence == pytest.approx(expected, abs=4 * found.error + 2e-3)
     assert found.error < 0.02
-    assert model.fit("inla").log_evidence == pytest.approx(expected, abs=0.04)  # an approximation's
+    nested = model.fit("inla")
+    assert nested.log_evidence == pytest.approx(expected, abs=0.04)  # an approximation's
+    found = nested.evidence(draws=500, seed=6)
+    assert found.log_evidence == pytest.approx(expected, abs=4 * found.error + 2e-3)
 
 
 def test_what_cannot_be_left_out_is_said() -> None:

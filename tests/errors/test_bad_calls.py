@@ -193,7 +193,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: lap().loo("h"), bg.MethodError, "unit is 'h'; 'row', 'group' or 'g' is expected."),
     (lambda: lap().evidence(draws=0), bg.MethodError, "draws is 0; a whole number, 10 or more, is expected."),
     (lambda: lap().evidence(draws=-3), bg.MethodError, "draws is -3; a whole number, 10 or more, is expected."),
-    (lambda: irls().evidence(), bg.MethodError, "draws are weighted around the mode of a fit by 'laplace' or 'agq';"),
+    (lambda: irls().evidence(), bg.MethodError, "a irls fit is no posterior: fit by laplace, agq, inla or mcmc"),
     (lambda: lm().evidence(), bg.MethodError, "a marginal likelihood needs proper priors for every parameter; see"),
     (lambda: lap().average_effects("zz"), bg.MethodError, "the fixed part has no column 'zz'; it uses x."),
     (lambda: lap().average_effects("x", by="zz"), bg.MethodError, "by='zz' is no column of the table."),
