@@ -15,6 +15,7 @@ from bayesglmm.names import auxiliary_label, scale_columns
 from bayesglmm.priors import defaults, wishart
 from bayesglmm.priors.prior import Prior
 from bayesglmm.priors.prior_set import PriorSet, TermPriors
+from bayesglmm.priors.targets import by_target
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance, Coordinate
@@ -45,8 +46,9 @@ def resolve_priors(
         A mapping names :class:`Prior` objects by target: ``"Intercept"``, a coefficient's name, ``"fixed"`` (or
         ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.<column>.sd"`` for
         one, ``"<group>.corr"``, ``"<group>.cov"`` (a Wishart prior in place of those), or an auxiliary (``"sigma"``,
-        ``"theta"``, ...). A more specific target wins. Where an auxiliary has its own formula its
-        coefficients are ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes.
+        ``"theta"``, ...). A more specific target wins. Where an auxiliary has its own formula its coefficients are
+        ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes. The names that tables give parameters will do too:
+        ``"<group>.sd[<column>]"``, ``"Residual.sd"``.
     design : Design
         The data, for the default scales.
     family, link : Family, Link
@@ -78,7 +80,7 @@ def resolve_priors(
         if not isinstance(prior, Prior):
             raise SpecError(f'the prior of {target!r} is {prior!r}; expected e.g. bg.Prior("Normal", mu=0, sigma=2.5).')
     scale = defaults.scaling(design, link)
-    chooser = _Chooser(request)
+    chooser = _Chooser(by_target(request, design.blocks, covariance, family))
     priors = PriorSet(
         columns=design.columns,
         coefficients=tuple(

@@ -186,6 +186,26 @@ def test_single_correlations_stay_in_their_interval() -> None:
         priors_of(problem, {"g.corr": Prior("Uniform", lower=-1, upper=1)})
 
 
+def test_the_names_of_tables_are_targets_too() -> None:
+    data = table()
+    narrow, tight = Prior("HalfNormal", sigma=0.1), Prior("LKJ", eta=9)
+    problem = problem_of("y ~ x + (x | g)", data)
+    asked = {
+        "g.sd[x]": narrow,
+        "g.corr[x, Intercept]": tight,
+        "Residual.sd": narrow,
+        "g.sd": Prior("Exponential", lam=1),
+    }
+    found = as_dict(problem, asked)
+    assert (found["g.x.sd"], found["g.corr"], found["sigma"]) == (narrow, tight, narrow)
+    assert found["g.Intercept.sd"] == Prior("Exponential", lam=1)
+    assert as_dict(problem_of("y ~ x + (1 | g)", data), {"g.sd": narrow})["g.sd"] == narrow
+    with pytest.raises(SpecError, match=r"'g\.sd\[x\]' and 'g\.x\.sd', which are one parameter"):
+        priors_of(problem, {"g.sd[x]": narrow, "g.x.sd": narrow})
+    with pytest.raises(SpecError, match=r"unknown prior target 'Residual\.sd'"):
+        priors_of(problem_of("count ~ x", data, "poisson"), {"Residual.sd": narrow})
+
+
 def test_unknown_target_lists_the_known_ones() -> None:
     problem = problem_of("y ~ x + (x | g)", table())
     with pytest.raises(SpecError) as error:
