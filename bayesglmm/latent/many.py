@@ -122,10 +122,14 @@ class _Copied:
         copies, count = self.copies, self.copies.count
         if self._quadrature is None:
             assert mode.factor is not None
-            own = mode.u * copies.structure.penalty(mode.u) + log_pivots(mode.factor)
-            value = mode.derivatives.value.reshape(count, -1).sum(axis=1) - 0.5 * copies.gather(own).sum(axis=1)
+            sums, loadings = laplace_sums(copies.kernel, psi, mode), mode.factor.loadings
+            pull = copies.structure.penalty(mode.u)
+            # What a Newton step to the mode itself would add, to first order in log|H|: searches may end early.
+            left = loadings.collect(mode.derivatives.d1) - pull
+            bend = loadings.collect(sums.curvature * mode.derivatives.d3)
+            own = mode.factor.solve(left) * (left + 2.0 * bend) - mode.u * pull - log_pivots(mode.factor)
+            value = mode.derivatives.value.reshape(count, -1).sum(axis=1) + 0.5 * copies.gather(own).sum(axis=1)
             value += 0.5 * copies.objective.structure.log_det_prior
-            sums = laplace_sums(copies.kernel, psi, mode)
         else:
             sums, by_level = self._quadrature.sums_by_level(copies.fixed(points), psi, mode)
             value = by_level.reshape(count, -1).sum(axis=1)

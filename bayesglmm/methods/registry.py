@@ -1,6 +1,7 @@
 """The methods: what each optimises, what it needs of a model, and where its code is.
 
-A method is one file in this folder with ``run(problem, **options) -> Result``, and one row here.
+A method is one file in this folder with ``run(problem, **options) -> Result``, and one row here; those that weight the
+draws of another share a file.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Method:
     uses_priors : bool
         Whether it targets the posterior when the model has priors.
     module : str
-        Module with ``run``.
+        Where the function that fits is.
+    function : str
+        Its name.
     """
 
     name: str
@@ -44,11 +47,12 @@ class Method:
     families: str
     uses_priors: bool
     module: str
+    function: str = "run"
 
     @property
     def run(self) -> Callable[..., Result]:
         """The function that fits; its module is imported now."""
-        return import_module(self.module).run
+        return getattr(import_module(self.module), self.function)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -89,7 +93,8 @@ REFINED: dict[str, Method] = {
         METHODS[base],
         name=f"{base}+psis",
         objective=f"{METHODS[base].objective}, draws weighted by Pareto-smoothed importance sampling",
-        module=f"bayesglmm.methods.{base}_psis",
+        module="bayesglmm.methods.psis",
+        function=f"{base}_psis",
     )
     for base in ("laplace", "agq")
 }
