@@ -264,6 +264,11 @@ def _fits_test(ordered: list[Pair], test: str | None) -> str:
     if test is None:
         test = "LR" if problem.design.blocks or shaped or largest.method != "irls" else "F" if largest.use_t else "chi2"
     if test == "LR" and not likelihood:
+        if any(p.design.blocks for p, _ in ordered):
+            raise MethodError(
+                f"fits by {largest.method!r} have no likelihood to compare: test the terms of the larger fit, "
+                "anova(fit, kind='III') or fit.test(...); a family with a likelihood is compared by 'laplace'."
+            )
         raise MethodError("a quasi-likelihood fit has no likelihood ratio; use test='F', 'chi2' or 'score'.")
     if test != "LR" and any(p.design.blocks for p, _ in ordered):
         raise MethodError("fits with random effects are compared by test='LR'.")

@@ -127,3 +127,13 @@ def test_posterior_modes_and_different_quadratures_are_refused():
     with pytest.raises(MethodError, match=r"different numbers of quadrature nodes \(5 and 9\)"):
         bg.anova(flat[0].fit("agq", nodes=5), flat[1].fit("agq", nodes=9))
     assert bg.anova(*(m.fit("agq", nodes=9) for m in flat))["df"].iloc[1] == 3
+
+
+@pytest.mark.parametrize("method", ["pql", "mql"])
+def test_working_fits_have_no_likelihood_to_compare(method):
+    data = frame("cbpp")
+    formulas = ("p(incidence, size) ~ 1 + (1 | herd)", "p(incidence, size) ~ period + (1 | herd)")
+    fits = [bg.Model(formula, data, family="binomial").fit(method) for formula in formulas]
+    with pytest.raises(MethodError, match=rf"fits by '{method}' have no likelihood to compare.*kind='III'"):
+        bg.anova(*fits)
+    assert bg.anova(fits[1], kind="III").loc["period", "df"] == 3
