@@ -60,7 +60,7 @@ def conduct(task: Task, places: Sequence[Place], executor: Any, workers: int | N
     content = cloudpickle.dumps(task)
     job = (content, hashlib.sha256(content).hexdigest())
     if executor is None:
-        yield from _own_processes(job, deque(places), workers or len(os.sched_getaffinity(0)))
+        yield from _own_processes(job, deque(places), workers or _cores())
         return
     executor = executor.get_executor(pure=False) if hasattr(executor, "get_executor") else executor
     if not hasattr(executor, "submit"):
@@ -113,6 +113,11 @@ def _own_processes(job: tuple[bytes, str], queue: deque[Place], workers: int) ->
             suspects.extend(lost)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores this process may use, where the system tells (macOS and Windows do not); else all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

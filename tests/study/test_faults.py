@@ -225,3 +225,11 @@ def test_the_command_line_resumes(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "table.csv")
     assert table["n"].eq(2).all()
     assert (tmp_path / "report.html").exists()
+
+
+def test_cores_are_counted_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bayesglmm.study.conduct import _cores
+
+    assert _cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert _cores() == os.cpu_count()
