@@ -8,6 +8,7 @@ One node is the Laplace approximation.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -117,9 +118,14 @@ class OneFactor:
         """Levels in portions."""
         return make_chunks(self.structure, self.kernel, len(self.grid))
 
+    def at_nodes(self, fixed: Floats, psi: Floats, mode: Mode) -> Iterator[tuple[Chunk, _Nodes]]:
+        """Every portion of the levels with its nodes."""
+        for chunk in self.chunks:
+            yield chunk, _Nodes(chunk, fixed, psi, mode, self.grid)
+
     def levels(self, fixed: Floats, psi: Floats, mode: Mode) -> Floats:
         """Log of every level's integral around `mode`, shape (levels,)."""
-        return np.concatenate([_Nodes(c, fixed, psi, mode, self.grid).values for c in self.chunks])
+        return np.concatenate([one.values for _, one in self.at_nodes(fixed, psi, mode)])
 
     def value(self, fixed: Floats, psi: Floats, mode: Mode) -> float:
         """Log marginal likelihood."""
@@ -132,8 +138,7 @@ class OneFactor:
     def sums_by_level(self, fixed: Floats, psi: Floats, mode: Mode) -> tuple[Sums, Floats]:
         """The sums, and the log of every level's integral."""
         nodes, parts = [], []
-        for chunk in self.chunks:
-            one = _Nodes(chunk, fixed, psi, mode, self.grid)
+        for _, one in self.at_nodes(fixed, psi, mode):
             nodes.append(one.values)
             parts.append(one.sums())
         values = np.concatenate(nodes)
@@ -172,7 +177,7 @@ class _Nodes:
         self.d = chunk.kernel.derivatives(eta, psi)
         # A node outside the range of η has density zero; its derivatives mean nothing.
         self.outside = None if np.all(np.isfinite(self.d.value)) else ~np.isfinite(self.d.value)
-        h = self._by_level(self.d.value) - 0.5 * np.einsum("krl,krl->kl", self.u, self.u)
+        h = self.by_level(self.d.value) - 0.5 * np.einsum("krl,krl->kl", self.u, self.u)
         terms = h + (self.grid.log_weights + 0.5 * np.sum(self.grid.nodes**2, axis=1))[:, None]
         top = terms.max(axis=0)
         weights = np.exp(terms - top)
@@ -180,7 +185,7 @@ class _Nodes:
         self.weights = weights / total
         self.values = top + np.log(total) - np.log(np.einsum("rrl->rl", L)).sum(axis=0)
 
-    def _by_level(self, values: Floats) -> Floats:
+    def by_level(self, values: Floats) -> Floats:
         """Sums over each level's rows, which are contiguous; shape (..., levels)."""
         counts = np.bincount(self.codes, minlength=self.levels)
         seen = counts > 0
@@ -196,7 +201,7 @@ class _Nodes:
         d1 = self.d.d1 if self.outside is None else np.where(self.outside, 0.0, self.d.d1)
         weighted = row_weights * d1
         # g_k = ∇h at node k: only its weighted sums over nodes are needed.
-        gradient = np.stack([self._by_level(rows[:, r] * d1) for r in range(q)], axis=1) - self.u
+        gradient = np.stack([self.by_level(rows[:, r] * d1) for r in range(q)], axis=1) - self.u
         gradient *= self.weights[:, None]
         pull = gradient.sum(axis=0)
         E = np.einsum("krl,ks->rsl", gradient, self.grid.nodes)

@@ -35,5 +35,5 @@ def test_means_and_sds_are_those_of_nuts(name: str) -> None:
         assert np.abs(apart).max() < 0.25, parameter
     for k, block in enumerate(fit.model.design.blocks):
         mean, sd = (np.array(truth["effects"][block.group][part]) for part in ("mean", "sd"))
-        assert np.abs((fit.result.effects[k] - mean) / sd).max() < 0.1
-        np.testing.assert_allclose(fit.result.effects_sd[k] / sd, 1.0, atol=0.14)
+        assert np.abs((fit.result.effects[k] - mean) / sd).max() < 0.06
+        np.testing.assert_allclose(fit.result.effects_sd[k] / sd, 1.0, atol=0.05)

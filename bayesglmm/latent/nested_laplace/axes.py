@@ -37,6 +37,9 @@ OFF_CENTER, MAX_MOVES = 0.35, 3
 WARP_PROBE, WARPED, WARP_LEAST = 3.0, 0.85, 0.3
 #: Stretches beyond these say that the density is nothing like a normal one.
 STRETCH = (0.25, 4.0)
+#: Where the fall to the probe would make a stretch longer than this the density has a shoulder (an sd of a slope that
+#: may be zero, with its correlation undetermined there): its end is looked for, by so many bisections.
+SHOULDER, BISECTIONS = 2.0, 3
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def make_axes(mode: Spot, covariance: Floats, evaluate: Evaluate) -> tuple[Axes,
         mode, axes = moved, replace(axes, center=moved.x)
     axes = replace(axes, warp=_warps(covariance, mode, evaluate))
     drops = _drops(axes, mode, evaluate)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stretch = np.where(drops > 0, np.sqrt(1.0 / drops), STRETCH[1])
+    stretch = 1.0 / np.sqrt(np.maximum(drops, 1e-300))
+    for side, k in zip(*np.nonzero(stretch > SHOULDER)):
+        stretch[side, k] = _reach(axes, mode, evaluate, side, k)
     return replace(axes, stretch=np.clip(stretch, *STRETCH)), mode
 
 
@@ -177,7 +181,28 @@ def _drops(axes: Axes, mode: Spot, evaluate: Evaluate) -> Floats:
     """How far the density falls to the probes of the negative and the positive half-axes, shape (2, d)."""
     out = np.empty((2, axes.size))
     for side, k in itertools.product((0, 1), range(axes.size)):
-        z = np.zeros(axes.size)
-        z[k] = PROBE * (1.0 if side else -1.0)
-        out[side, k] = mode.value - evaluate(axes.point(z), mode).value - float(axes.bend(z))
+        out[side, k] = _drop(axes, mode, evaluate, side, k, 1.0)
     return out
+
+
+def _drop(axes: Axes, mode: Spot, evaluate: Evaluate, side: int, k: int, times: float) -> float:
+    """How far the density falls to a multiple of a probe."""
+    z = np.zeros(axes.size)
+    z[k] = PROBE * (times if side else -times)
+    return mode.value - evaluate(axes.point(z), mode).value - float(axes.bend(z))
+
+
+def _reach(axes: Axes, mode: Spot, evaluate: Evaluate, side: int, k: int) -> float:
+    """The multiple of a probe where a density that has a shoulder has fallen by one; at most the longest stretch."""
+    low, high = 1.0, 2.0
+    while _drop(axes, mode, evaluate, side, k, high) < 1.0:
+        low, high = high, 2.0 * high
+        if high > STRETCH[1]:
+            return STRETCH[1]
+    for _ in range(BISECTIONS):
+        middle = np.sqrt(low * high)
+        if _drop(axes, mode, evaluate, side, k, middle) < 1.0:
+            low = middle
+        else:
+            high = middle
+    return float(np.sqrt(low * high))

@@ -84,8 +84,11 @@ def _field_draws(
         u, beta = np.split(mode.factor.sample(rng, int(here.sum())), [field.rows.m], axis=1)
         lambdas = target.objective.lambdas(target.coordinates.split(x[k])[1])
         deviations = [beta, *target.objective.structure.effects(lambdas, u)]
-        for out, own, part in zip(drawn, deviations, parts):
-            out[here] = _bent(own, part["sd"][k], part["skew"][k])
+        covariances = zip(lambdas, mode.factor.level_covariances())
+        spreads = [np.sqrt(np.einsum("rs,jst,rt->jr", L, own, L)) for L, own in covariances]
+        spreads = [np.sqrt(np.diag(mode.factor.beta_covariance)), *spreads]
+        for out, own, spread, part in zip(drawn, deviations, spreads, parts):
+            out[here] = _bent(own, spread, part["skew"][k])
     for out, part in zip(drawn, parts):
         out *= np.exp(Interpolant(nodes, np.log(np.maximum(part["sd"], TINY)))(at))
         out += Interpolant(nodes, part["mean"])(at)

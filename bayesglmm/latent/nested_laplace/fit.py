@@ -9,26 +9,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.errors import ConvergenceError, MethodError
+from bayesglmm.errors import BayesGLMMWarning, ConvergenceError, MethodError, warn
 from bayesglmm.latent.curvature import Curvature
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace import density
 from bayesglmm.latent.nested_laplace.assemble import Found, assemble
 from bayesglmm.latent.nested_laplace.axes import Spot, make_axes
+from bayesglmm.latent.nested_laplace.effects import level_moments
 from bayesglmm.latent.nested_laplace.explore import Design, lay_out
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, hyper_coordinates, posterior_priors
 from bayesglmm.latent.nested_laplace.moments import STRATEGIES, Moments, field_moments
 from bayesglmm.latent.nested_laplace.refine import Evaluator, Refinement, refinement
-from bayesglmm.latent.nested_laplace.strategy import LARGE, choose, integration_of
+from bayesglmm.latent.nested_laplace.shift import laplace_shift
+from bayesglmm.latent.nested_laplace.strategy import LARGE, choose, integration_of, settle
+from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import make_target
 from bayesglmm.latent.threads import one_thread
+from bayesglmm.latent.units import check_units
 from bayesglmm.result import Draws, Result
 
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode
     from bayesglmm.latent.nested_laplace.field import Field
+    from bayesglmm.latent.objective import Objective
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -58,7 +63,7 @@ def fit_nested(
         ``"auto"``: a lattice for up to two, and for three where it is cheap.
     nodes : int or (int, int), optional
         For ``"laplace"``: quadrature nodes per dimension of the random effects; 1 is Laplace's approximation. Chosen
-        where left out.
+        where left out. A pair is for two nested factors.
     kernel : {"auto", "graph"}
         Closed forms where there are some, or the PyMC graph.
 
@@ -77,19 +82,33 @@ def fit_nested(
         When the hyperparameters have no proper posterior mode.
     SpecError
         When the prior of a coefficient is not smooth.
+    DataError
+        A response of identity link in units so large or small that sds cannot be searched for.
+
+    Warns
+    -----
+    BayesGLMMWarning
+        With ``"auto"``: Laplace is poor, and quadrature would take long.
     """
     _check(problem, strategy, integration)
+    check_units(problem)
     begin = time.perf_counter()
     with one_thread():
         target = hyper_target(problem, kernel)
-        strategy, nodes = choose(problem, target, strategy, nodes)
-        kind = integration_of(target, integration, nodes)
+        chosen, nodes = choose(problem, target, strategy, nodes)
         optimum = _optimum(problem, target)
-        refine, notes = refinement(problem, target, optimum, strategy, nodes, kernel)
+        shift = laplace_shift(problem, target, optimum, kernel)
+        chosen, nodes, poor = settle(target, chosen, nodes, shift)
+        if poor and strategy == "auto":
+            warn(f"{poor[0]}.", BayesGLMMWarning)
+        strategy, kind = chosen, integration_of(target, integration, nodes)
+        objective = None if nodes is None else make_objective(problem, nodes, kernel)
+        refine, notes = refinement(target, optimum, strategy, objective)
+        notes = poor or notes
         design = _explore(target, optimum, kind, refine)
         hyper = density.sample(design)
         design = density.share_out(design, hyper)
-        moments = [_moments_at(target, spot, strategy) for spot in design.spots]
+        moments = [_moments_at(target, spot, strategy, objective) for spot in design.spots]
         sample = _sample(target, design, hyper)
     options: dict[str, Any] = {"strategy": strategy, "integration": kind, "kernel": kernel}
     options |= {} if nodes is None else {"nodes": nodes}
@@ -164,11 +183,14 @@ def field_at(target: HyperTarget, x: Floats, start: Warm | None) -> tuple[Field,
     return field, mode
 
 
-def _moments_at(target: HyperTarget, spot: Spot, strategy: str) -> Moments:
+def _moments_at(target: HyperTarget, spot: Spot, strategy: str, objective: Objective | None) -> Moments:
     """Moments of the field at a spot."""
-    _, theta, _ = target.coordinates.split(spot.x)
+    _, theta, psi = target.coordinates.split(spot.x)
     field, mode = field_at(target, spot.x, Warm(spot.field))
-    return field_moments(field, mode, target.objective.lambdas(theta), strategy, spot.coefficients)
+    levels = None
+    if objective is not None and spot.coefficients is not None:
+        levels = level_moments(objective, theta, psi, spot.coefficients, field.split(mode.u)[0])
+    return field_moments(field, mode, target.objective.lambdas(theta), strategy, spot.coefficients, levels)
 
 
 def _sample(target: HyperTarget, design: Design, found: density.Weighted) -> Draws:

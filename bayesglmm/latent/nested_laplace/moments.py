@@ -30,6 +30,7 @@ from bayesglmm.priors.prior import evaluate
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode
     from bayesglmm.latent.nested_laplace.coefficients import Coefficients
+    from bayesglmm.latent.nested_laplace.effects import LevelMoments
 
 Floats = NDArray[np.float64]
 
@@ -72,6 +73,7 @@ def field_moments(
     lambdas: tuple[Floats, ...],
     strategy: str,
     coefficients: Coefficients | None = None,
+    levels: LevelMoments | None = None,
 ) -> Moments:
     """Moments of the field at its mode.
 
@@ -85,6 +87,8 @@ def field_moments(
         Which correction of the mean; skewnesses are zero for ``"gaussian"``.
     coefficients : Coefficients, optional
         Better moments of β, which the random effects then follow: u | β ~ N(· − K(β − E β), H⁻¹).
+    levels : LevelMoments, optional
+        Better moments of the random effects of a single grouping factor.
     """
     factor = mode.factor
     assert isinstance(factor, FieldFactor)
@@ -107,6 +111,9 @@ def field_moments(
         skews = tuple(_clip(k, sd) for k, sd in zip(_effect_thirds(mode, factor, lambdas), effects_sd))
     u, beta = field.split(mean)
     effects = factor.plan.structure.effects(lambdas, u)
+    if levels is not None:
+        effects, effects_sd = (levels.mean,), (np.sqrt(levels.variance),)
+        skews = (_clip(levels.third, effects_sd[0]),)
     return Moments(mean, beta, beta_sd, beta_skew, beta_cov, effects, effects_sd, skews)
 
 

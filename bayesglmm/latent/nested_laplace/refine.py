@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace.axes import PROBE, Spot
 from bayesglmm.latent.nested_laplace.coefficients import Coefficients, integrate_coefficients
 from bayesglmm.latent.nested_laplace.hyper import HyperTarget, field_value
 from bayesglmm.latent.nested_laplace.strategy import pairs_cost
-from bayesglmm.latent.objective import make_objective
 from bayesglmm.latent.second_order import second_order
-from bayesglmm.latent.target import make_target
 
 if TYPE_CHECKING:
     from bayesglmm.latent.factor import Factor
@@ -31,9 +28,7 @@ if TYPE_CHECKING:
     from bayesglmm.latent.nested_laplace.field import Field
     from bayesglmm.latent.objective import Objective
     from bayesglmm.latent.outer import Optimum
-    from bayesglmm.latent.quadrature_nodes import Nodes
     from bayesglmm.latent.target import TargetPoint
-    from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
 #: (field, its mode, θ) → what log p̃ gains, and the coefficients' own moments where they were found.
@@ -68,29 +63,27 @@ class Evaluator:
 
 
 def refinement(
-    problem: Problem, target: HyperTarget, optimum: Optimum, strategy: str, nodes: Nodes | None, kernel: str
+    target: HyperTarget, optimum: Optimum, strategy: str, objective: Objective | None
 ) -> tuple[Refinement | None, tuple[str, ...]]:
     """How a strategy refines the density, and notes on how far Laplace's approximation can be trusted.
 
     Parameters
     ----------
-    problem, target, optimum
-        The model, the hyperparameters' posterior by the field's approximation, and its mode.
+    target, optimum
+        The hyperparameters' posterior by the field's approximation, and its mode.
     strategy : str
         Not ``"auto"``.
-    nodes : int or (int, int) or None
-        For ``"laplace"``.
-    kernel : str
-        For ``"laplace"``.
+    objective : Objective or None
+        The likelihood with random effects integrated out, for ``"laplace"``.
     """
-    if nodes is not None:
-        return _own_coefficients(make_objective(problem, nodes, kernel), target), ()
+    if objective is not None:
+        return _own_coefficients(objective, target), ()
     if strategy == "gaussian" or not target.objective.structure.m or not np.any(optimum.point.mode.derivatives.d3):
         return None, ()
     structure = target.objective.structure
     several = len(structure.layouts) > 1 or structure.layouts[0].precision is not None
     if several and not pairs_cost(target):
-        return None, _nested_note(problem, target, optimum, kernel)
+        return None, ()
     size = _size(target, optimum)
     if size <= SMALL:
         return _second_order, ()
@@ -133,11 +126,3 @@ def _size(target: HyperTarget, optimum: Optimum) -> float:
             gain = evaluate(x, there).value - there.value - base
             largest = max(largest, abs(gain)) if np.isfinite(gain) else np.inf
     return largest if np.isfinite(base) else np.inf
-
-
-def _nested_note(problem: Problem, target: HyperTarget, optimum: Optimum, kernel: str) -> tuple[str, ...]:
-    """What a small quadrature says of nested effects, at the mode."""
-    whole = make_target(replace(problem, priors=target.priors), 1, kernel)
-    _, theta, psi = target.coordinates.split(optimum.point.x)
-    u, beta = target.field(optimum.point.x).split(optimum.point.mode.u)
-    return nodes_note(whole, whole.at(whole.coordinates.join(beta, theta, psi), Warm(u), with_gradient=False))

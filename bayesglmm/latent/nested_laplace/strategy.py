@@ -5,19 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.quadrature_nodes import Nodes, settle_nodes
+from bayesglmm.latent.nested_laplace.shift import can_look
+from bayesglmm.latent.nesting import nesting
+from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settle_nodes
 
 if TYPE_CHECKING:
     from bayesglmm.latent.nested_laplace.hyper import HyperTarget
+    from bayesglmm.latent.structure import Structure
     from bayesglmm.problem import Problem
 
 #: Nodes per dimension, by the number of random effects per level: enough for the shape of the hyperparameters'
 #: posterior, whose level quadrature with more nodes would still move.
 NODES = {1: 15, 2: 9}
 NODES_BEYOND = 5
+#: The same for two nested factors, of the outer and of the inner one.
+NESTED = {1: (7, 5), 2: (5, 3)}
+NESTED_BEYOND = 3
+#: Sds that Laplace may move posterior means (see :mod:`.shift`) before quadrature is taken unasked: where the
+#: second-order term makes up for most of it (a shift of 0.11 leaves 0.02), and where there is none; and the CPU seconds
+#: that quadrature may then take.
+SHIFT, BARE_SHIFT, LONGEST = 0.2, 0.05, 60.0
 #: CPU seconds up to which ``"laplace"`` is taken unasked, and what an evaluation of the likelihood with its gradient
 #: costs: in itself, and per row and node. Sizes decide, not the clock: the choice is the same on every machine.
 PATIENCE, CALL, VALUE = 1.0, 1.5e-3, 6e-8
+#: The same per row and node where conditional modes of the inner factor are sought at every outer node.
+NESTED_VALUE = 3e-7
 #: Points of hyperparameters that are counted on, by their number.
 POINTS = {0: 1, 1: 16, 2: 90, 3: 110}
 POINTS_BEYOND = 200
@@ -36,7 +48,8 @@ def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | 
     """The strategy, and the quadrature nodes of ``"laplace"`` (None for the others).
 
     ``"auto"`` is ``"laplace"`` for one grouping factor where that takes about a second at most, as with few rows per
-    level the field's approximation alone can be off; else ``"simplified"``.
+    level the field's approximation alone can be off; ``"simplified"`` where that is exact (Gaussian responses) or
+    nothing else can be had (crossed factors); else it stays ``"auto"`` until :func:`settle` has seen the mode.
 
     Raises
     ------
@@ -48,14 +61,66 @@ def choose(problem: Problem, target: HyperTarget, strategy: str, nodes: Nodes | 
         if nodes is not None:
             raise MethodError(f"nodes={nodes!r} is for strategy='laplace', not for {strategy!r}.")
         return strategy, None
-    layouts = structure.layouts
-    single = len(layouts) == 1 and layouts[0].precision is None
-    default = NODES.get(layouts[0].size, NODES_BEYOND) if single else 1
+    default = quadrature(structure)
     if strategy == "auto" and nodes is None:
         exact = problem.family.name == "gaussian" and problem.link.name == "identity"
-        if exact or not single or _seconds(target, layouts[0].size, default) > PATIENCE:
+        if exact or default is None:
             return "simplified", None
-    return "laplace", settle_nodes(structure, default if nodes is None else nodes)
+        if isinstance(default, tuple) or _seconds(target, default) > PATIENCE:
+            return "auto", None
+    if nodes is None:
+        nodes = 1 if default is None else default
+    return "laplace", settle_nodes(structure, nodes)
+
+
+def settle(
+    target: HyperTarget, strategy: str, nodes: Nodes | None, shift: float
+) -> tuple[str, Nodes | None, tuple[str, ...]]:
+    """What ``"auto"`` comes to, given how far Laplace moves posterior means, and what there is to say about it.
+
+    Quadrature is taken where Laplace would move a mean by more than 0.2 sds (0.05 without the second-order term) and
+    that takes about a minute at most.
+    """
+    limit = SHIFT if len(target.objective.structure.layouts) == 1 or pairs_cost(target) else BARE_SHIFT
+    if nodes not in (None, 1) or not shift > limit:
+        return "simplified" if strategy == "auto" else strategy, nodes, ()
+    better = quadrature(target.objective.structure)
+    assert better is not None
+    seconds = _seconds(target, better)
+    if strategy == "auto" and seconds <= LONGEST and fits(target.objective.structure, better):
+        return "laplace", better, ()
+    long = f"about {seconds:.0f} s" if seconds < 120.0 else f"about {seconds / 60.0:.0f} minutes"
+    return (
+        "simplified" if strategy == "auto" else strategy,
+        nodes,
+        (
+            "Laplace's approximation of the random effects is poor here: held against quadrature at the mode, it moves "
+            f"posterior means by up to {shift:.2g} sds; use strategy='laplace', nodes={better!r} ({long}), or "
+            "method='mcmc'",
+        ),
+    )
+
+
+def quadrature(structure: Structure) -> Nodes | None:
+    """Nodes of ``"laplace"`` when none are named; None for a model that has no quadrature."""
+    if not structure.m or not can_look(structure):
+        return None
+    sizes = [b.size for b in structure.layouts]
+    if len(sizes) == 1:
+        return NODES.get(sizes[0], NODES_BEYOND)
+    order = nesting(structure.layouts)
+    assert order is not None
+    outer, inner = (NESTED.get(sizes[k], (NESTED_BEYOND,) * 2)[place] for place, k in enumerate(order))
+    return outer, inner
+
+
+def fits(structure: Structure, nodes: Nodes) -> bool:
+    """Whether a model can have these nodes."""
+    try:
+        settle_nodes(structure, nodes)
+    except MethodError:
+        return False
+    return True
 
 
 def points_expected(target: HyperTarget) -> int:
@@ -92,7 +157,8 @@ def pairs_cost(target: HyperTarget) -> float:
     return cost if cost < MOST_PER_POINT else 0.0
 
 
-def _seconds(target: HyperTarget, q: int, nodes: int) -> float:
+def _seconds(target: HyperTarget, nodes: Nodes) -> float:
     """What ``"laplace"`` would take, roughly."""
     gradients = (2 * target.X.shape[1] + 3) * points_expected(target)
-    return gradients * (CALL + VALUE * target.objective.structure.n * nodes**q)
+    value = NESTED_VALUE if isinstance(nodes, tuple) else VALUE
+    return gradients * (CALL + value * evaluations(target.objective.structure, nodes))
