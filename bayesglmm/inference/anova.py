@@ -263,14 +263,11 @@ def _fits_test(ordered: list[Pair], test: str | None) -> str:
     shaped = problem.family.scale is not None and bool(problem.family.auxiliaries)
     if test is None:
         test = "LR" if problem.design.blocks or shaped or largest.method != "irls" else "F" if largest.use_t else "chi2"
+    mixed = any(p.design.blocks for p, _ in ordered)
     if test == "LR" and not likelihood:
-        if any(p.design.blocks for p, _ in ordered):
-            raise MethodError(
-                f"fits by {largest.method!r} have no likelihood to compare: test the terms of the larger fit, "
-                "anova(fit, kind='III') or fit.test(...); a family with a likelihood is compared by 'laplace'."
-            )
-        raise MethodError("a quasi-likelihood fit has no likelihood ratio; use test='F', 'chi2' or 'score'.")
-    if test != "LR" and any(p.design.blocks for p, _ in ordered):
+        way = "anova(fit, kind='III') or fit.test(...), or fit by 'laplace'" if mixed else "test='F', 'chi2' or 'score'"
+        raise MethodError(f"a quasi-likelihood fit (by {largest.method!r}) has no likelihood ratio; use {way}.")
+    if test != "LR" and mixed:
         raise MethodError("fits with random effects are compared by test='LR'.")
     return test
 
@@ -297,9 +294,5 @@ def _step(small: Pair, full: Pair, test: str, largest: Result) -> dict[str, Any]
         statistic = drop / df / largest.scale
         p = tail_probability("F", statistic, df, largest.df_resid)
         return {"df": df, "change": drop, "F": statistic, "p": p}
-    return {
-        "df": df,
-        "change": drop,
-        "chi2": drop / largest.scale,
-        "p": tail_probability("chi2", drop / largest.scale, df),
-    }
+    statistic = drop / largest.scale
+    return {"df": df, "change": drop, "chi2": statistic, "p": tail_probability("chi2", statistic, df)}

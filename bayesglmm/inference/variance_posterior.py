@@ -31,7 +31,7 @@ from bayesglmm.inference.marginal_density import marginal_density
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VariancePosterior:
     """The marginal posterior of the standard deviations of a linear mixed model, on a grid.
 
@@ -64,6 +64,11 @@ class VariancePosterior:
     beta: Floats
     beta_sd: Floats
     logarithmic: bool
+
+    def __repr__(self) -> str:
+        return (
+            f"VariancePosterior of {', '.join(self.names)} at {self.log_density.size} nodes: summary(), marginal(name)"
+        )
 
     @property
     def mass(self) -> Floats:
