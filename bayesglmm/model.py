@@ -306,6 +306,9 @@ class Model:
     def prior_predictive(self, draws: int = 500, seed: int | None = None) -> Any:
         """Draw parameters from their priors, and responses given them, as an ArviZ DataTree.
 
+        Priors of coefficients are independent: where columns are far from zero, as years or log(age) are, centre them
+        (``center(log(age))``) for responses of a sensible size.
+
         Parameters
         ----------
         draws : int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,7 +42,11 @@ def parameter_tree(fit: Found) -> Any:
     # The draws themselves, not the densities that tables of a nested fit are made from.
     as_sampled = replace(result, draws=replace(result.draws, independent=False), extras={})
     found = marginals(fit.model.problem, as_sampled)
-    return from_dict({"posterior": {names.safe(k): m.draws for k, m in found.items() if m.draws is not None}})
+    shown = {names.safe(k): (k, m.draws) for k, m in found.items() if m.draws is not None}
+    tree = from_dict({"posterior": {name: draws for name, (_, draws) in shown.items()}})
+    for name, (label, _) in shown.items():
+        tree["posterior"][name].attrs["label"] = label
+    return tree
 
 
 def _source(fit: Found, var_names: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
@@ -63,13 +68,16 @@ def _source(fit: Found, var_names: Sequence[str] | None) -> tuple[Any, dict[str,
 
 def _panels(plot: Callable[..., Any], fit: Found, var_names: Sequence[str] | None, **options: Any) -> Figure:
     """An ArviZ plot with one panel per variable, three in a row."""
+    from arviz_base.labels import MapLabeller
+
     tree, chosen = _source(fit, var_names)
+    labels = {name: values.attrs.get("label", name) for name, values in tree["posterior"].data_vars.items()}
     count = len(chosen.get("var_names", tree["posterior"].data_vars))
     if tree is not fit.idata:
         rows = -(-count // 3)
         options |= {"col_wrap": 3, "figure_kwargs": {"figsize": (7.6, 1.75 * rows)}}
     with look():
-        return taken(plot(tree, **chosen, **options))
+        return taken(plot(tree, labeller=MapLabeller(var_name_map=labels), **chosen, **options))
 
 
 def plot_forest(fit: Found) -> Figure:
@@ -94,7 +102,7 @@ def plot_forest(fit: Found) -> Figure:
         ax.axvline(0.0, color=PALE, lw=1.0, zorder=0)
         bare_rows(ax, labels)
         ax.set_xlabel("estimate and 95 % interval")
-        ax.set_title(f"{fit.method}: {fit.model.formula}")
+        ax.set_title(textwrap.fill(f"{fit.method}: {fit.model.formula}", 60))
     return figure
 
 
@@ -208,4 +216,6 @@ def plot_prior_predictive(problem: Problem, draws: int = 50, seed: int | None = 
             axes.set_title("Observed (dark), and expected by the priors")
             if np.quantile(np.abs(expected), 0.99) > 100.0 * observed:
                 axes.set_xscale("symlog", linthresh=float(observed))
+                if expected.min() >= 0:
+                    axes.set_xlim(left=0.0)
     return figure

@@ -34,6 +34,11 @@ function of it, and s = sd(y) |g'(ȳ)|; for a Gaussian response with the identit
 m = g(ȳ) less the mean offset: with it the unit in which a response is measured (euro or cent, day or second, exposure
 in persons or thousands) changes the Intercept and nothing else. rstanarm and Bambi take m = 0 for the unitless links.
 
+Priors of coefficients are independent, on the columns as they stand. Where columns are far from zero (log(age), with
+mean 3.3 and sd 0.2) draws of the Intercept and of slopes together reach much further than any of the lines above: of
+the epilepsy trial the median of prior predictive counts is beyond 1e12 in a quarter of the draws, and below 100 in
+three quarters with ``center(log(age))`` and ``center(log(base / 4))``. The posterior hardly notices.
+
 Columns that are constant but not named Intercept count as |value| times one. Without an Intercept, when some
 combination c of the columns is constant (cell means, ``0 + group``), coefficients have prior means m c.
 """

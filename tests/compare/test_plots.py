@@ -48,6 +48,16 @@ def test_draws_have_a_panel_per_parameter(sampled, plot):
     assert {a.get_title(loc="left") or a.get_title() for a in figure.axes} >= {"Intercept", "x", "g.sd"}
 
 
+def test_panels_of_a_nested_fit_are_called_as_in_the_tables():
+    """It has densities and draws; a name may divide."""
+    rng = np.random.default_rng(0)
+    data = {"y": rng.normal(size=40), "x": rng.uniform(1.0, 2.0, 40), "g": [f"g{i % 8}" for i in range(40)]}
+    fit = bg.Model("y ~ log(x / 4) + (1 | g)", data).fit("inla")
+    titles = {a.get_title(loc="left") or a.get_title() for a in fit.plot_trace().axes}
+    assert titles >= {"Intercept", "log(x / 4)", "g.sd"}
+    assert fit.idata["posterior"].sizes["chain"] == 4
+
+
 def test_ranks_have_a_panel_per_parameter(sampled):
     assert len(plots.plot_rank(sampled).axes) == 3
 
