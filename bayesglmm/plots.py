@@ -102,7 +102,7 @@ def plot_forest(fit: Found) -> Figure:
         ax.axvline(0.0, color=PALE, lw=1.0, zorder=0)
         bare_rows(ax, labels)
         ax.set_xlabel("estimate and 95 % interval")
-        ax.set_title(textwrap.fill(f"{fit.method}: {fit.model.formula}", 60))
+        ax.set_title(textwrap.fill(f"{fit.method}: {fit.model.formula}", 54))
     return figure
 
 
