@@ -14,13 +14,12 @@ import pandas as pd
 
 from bayesglmm.arguments import executor, listed, mapping, optional, place, plain, seed_or_none, takes, texts
 from bayesglmm.comparison import verdict as words
+from bayesglmm.comparison.notes import notes
 from bayesglmm.comparison.population import is_population_method, population_table
 from bayesglmm.comparison.run import Outcome, Progress, check_request, made_before, run_methods, seeded
-from bayesglmm.comparison.scores import SCORES, score_table
+from bayesglmm.comparison.scores import score_table
 from bayesglmm.errors import MethodError
 from bayesglmm.marginals import Marginal, marginals
-from bayesglmm.methods.registry import get_method
-from bayesglmm.posterior import DRAWN_LATER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """What to know before reading the scores."""
-        return _notes(self)
+        return notes(self)
 
     @cached_property
     def population(self) -> pd.DataFrame:
@@ -275,27 +274,3 @@ def _say(outcome: Outcome, base: Outcome, rows: pd.DataFrame, reasons: list[str]
         why = "failed" if base.fit is None else "has not converged"
         return "unscored", f"Not scored: the reference ({base.method}) {why}."
     return words.sentence(outcome.method, rows, outcome.fit.status, outcome.fit.estimand, base.fit.estimand)
-
-
-def _notes(cmp: Comparison) -> list[str]:
-    aside = [m for m in cmp.fits if not get_method(m).uses_priors]
-    targets = [m for m in cmp.fits if get_method(m).uses_priors]
-    notes = []
-    if cmp.model.problem.priors is not None and aside and targets:
-        notes.append(
-            f"{words.listed(aside)} leave{'s' if len(aside) == 1 else ''} the priors aside, so that a part of their "
-            "difference is the prior's."
-        )
-    implied = [m for m in cmp.fits if m in DRAWN_LATER]
-    if cmp.model.problem.priors is not None and implied:
-        notes.append(
-            f"{words.listed(implied)}: sds and the like are compared by the means of their approximate posteriors; the "
-            "fits themselves report modes."
-        )
-    if cmp.table[list(SCORES)].notna().any(axis=None) and cmp.fits[cmp.reference].status.ess is not None:
-        notes.append(
-            "A difference of at most two Monte-Carlo standard errors of the reference is marked ≈ and not held "
-            "against a method."
-        )
-    notes += [w if w.startswith(f"{m} ") else f"{m}: {w}" for m, o in cmp.outcomes.items() for w in o.warnings]
-    return notes
