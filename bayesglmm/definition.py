@@ -20,6 +20,7 @@ from bayesglmm.latent.row_effects import check_row_effects
 from bayesglmm.links import get_link
 from bayesglmm.priors import resolve_priors
 from bayesglmm.problem import Problem
+from bayesglmm.scores.first_look import first_look
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def bind(definition: Definition, data: Any) -> Problem:
     else:
         if covariance or auxiliaries or not isinstance(d.priors, str):
             raise MethodError("Data in chunks are fitted by 'irls': no priors, covariance, dispersion or zi.")
-        design = build_chunked_design(d.formula, chunks, partial(check_response, family), **rows)
+        first = first_look(family, link) if family.adapt is None else None
+        design = build_chunked_design(d.formula, chunks, partial(check_response, family), first=first, **rows)
     if family.adapt is not None:
         family = family.adapt(design.response, link)
     maps = bind_covariance(design.blocks, dict(covariance) if covariance else None)

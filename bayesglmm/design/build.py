@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from bayesglmm.design.auxiliary import build_auxiliaries, rebind_auxiliary
 from bayesglmm.design.columns import Factor, Table, all_finite, first_rows, missing, read_column, take
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
-from bayesglmm.design.matrix import bind_matrix, build_matrix
-from bayesglmm.design.rank import column_relations, independent_columns
+from bayesglmm.design.matrix import bind_columns, bind_matrix, build_matrix
+from bayesglmm.design.rank import column_relations, independent_columns, warn_aliased
 from bayesglmm.design.response import build_response, check_constant_response, response_expressions
 from bayesglmm.design.rows import Rows, check_positive, read_rows
-from bayesglmm.design.types import Design, Floats, Response
-from bayesglmm.errors import DataError, DataWarning, warn
+from bayesglmm.design.types import ColumnDesign, Design, Floats, Response
+from bayesglmm.errors import DataError
 from bayesglmm.formula import Formula, parse_formula
 from bayesglmm.formula.expressions import render
 from bayesglmm.formula.formula import column_names, term_factors
@@ -196,11 +197,15 @@ def rebind(
         response = build_response(formula, rows.columns, rows.index, binding.levels)
     else:
         response = _response_if_complete(formula, table, rows, binding)
-    X = bind_matrix(formula.terms, rows.columns, rows.index, binding.spec, order="C" if gaps is None else "F")
-    return Design(
+    parts = (formula.terms, rows.columns, rows.index, binding.spec)
+    # a chunk is read once: its columns stay where they are
+    stack = bind_columns(*parts) if gaps is not None and binding.keep.any() else None
+    kind: type[Design] = Design if stack is None else ColumnDesign
+    matrix: Any = bind_matrix(*parts) if stack is None else tuple(compress(stack, binding.keep))
+    return kind(
         formula=formula,
         response=response,
-        X=X if binding.keep.all() else X[:, binding.keep],
+        X=matrix if stack is not None or binding.keep.all() else matrix[:, binding.keep],
         columns=design.columns,
         aliased=design.aliased,
         offset=_total_offset(formula, rows),
@@ -279,15 +284,6 @@ def _weights(rows: Rows) -> Floats | None:
         return None
     check_positive(weights, "weights", rows.index)
     return weights.copy()
-
-
-def warn_aliased(aliased: tuple[str, ...]) -> None:
-    """Warn of columns that were left out."""
-    names = ", ".join(aliased[:10]) + (", …" if len(aliased) > 10 else "")
-    warn(
-        f"Not estimable and left out, because they are linear combinations of earlier columns: {names}.",
-        DataWarning,
-    )
 
 
 def check_size(n: int, p: int, aliased: int) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from bayesglmm.design.build import check_size, rebind, warn_aliased
+from bayesglmm.design.build import check_size, rebind
 from bayesglmm.design.chunks import Chunks, Part, map_parts
-from bayesglmm.design.inspection import Inspection
-from bayesglmm.design.rank import clearly_independent, limited_pivoting, relations_of
+from bayesglmm.design.inspection import Inspection, Onlooker, begin
+from bayesglmm.design.rank import clearly_independent, limited_pivoting, relations_of, warn_aliased
 from bayesglmm.design.response import check_constant_response
 from bayesglmm.design.settle import located, needed_columns, numbered_tables, settle
 from bayesglmm.design.types import Design, Floats, Response
@@ -54,8 +53,8 @@ class ChunkedDesign(Design):
         Rows in use, and rows left out for missing values.
     sample : Design
         Evenly spaced rows, for starting values.
-    parts : int
-        How many parts there are that can be read apart; one where all have to be made to have some.
+    looked : object or None
+        What a method found out in the same pass.
     """
 
     X = _missing("the design matrix")
@@ -65,7 +64,9 @@ class ChunkedDesign(Design):
     kept = _missing("which rows are in use")
     nobs = 0
 
-    def __init__(self, bound: Design, chunks: Chunks, nobs: int, n_dropped: int, sample: Design, parts: int) -> None:
+    def __init__(
+        self, bound: Design, chunks: Chunks, nobs: int, n_dropped: int, sample: Design, looked: Any = None
+    ) -> None:
         response = bound.response
         assert response is not None
         values = {
@@ -81,7 +82,7 @@ class ChunkedDesign(Design):
             "nobs": nobs,
             "bound": bound,
             "sample": sample,
-            "parts": parts,
+            "looked": looked,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -89,13 +90,13 @@ class ChunkedDesign(Design):
     chunks: Chunks
     bound: Design
     sample: Design
-    parts: int
+    looked: Any
 
     def __repr__(self) -> str:
         return f"ChunkedDesign({self.nobs} rows of {self.chunks!r}, {len(self.columns)} columns)"
 
     def map(
-        self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = (), step: int = 1
+        self, function: Callable[[BoundPart], Any], executor: Any = None, extra: tuple[str, ...] = ()
     ) -> Iterator[Any]:
         """Apply a function to every part of the data; results come in the order of the parts.
 
@@ -107,11 +108,9 @@ class ChunkedDesign(Design):
             Who does the work.
         extra : tuple of str
             Columns to read beside those of the model.
-        step : int
-            Take every step-th part.
         """
         columns = [*needed_columns(self.formula, self.binding.arguments), *extra]
-        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor, step)
+        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor)
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,7 @@ def build_chunked_design(
     weights: Any = None,
     offset: Any = None,
     exposure: Any = None,
+    first: Onlooker | None = None,
 ) -> ChunkedDesign:
     """Build the design of data in chunks: one pass settles categories and transforms, a second checks every row.
 
@@ -162,6 +162,8 @@ def build_chunked_design(
         Response → raises DataError when the family cannot have produced it.
     weights, offset, exposure : str or float, optional
         Names of columns, or numbers.
+    first : Onlooker, optional
+        Something that is shown every row in the pass that checks them.
 
     Returns
     -------
@@ -183,14 +185,19 @@ def build_chunked_design(
     if parsed.response is None:
         raise FormulaError("There is no response: write it to the left of '~'.")
     arguments = {"weights": weights, "offset": offset, "exposure": exposure}
-    bound, settled, seen = settle(parsed, chunks, arguments, partial(Inspection, check=check))
+
+    def begun(bound: Design) -> Inspection:
+        columns = needed_columns(parsed, arguments)
+        return Inspection(bound, check, None if first is None else begin(first, bound, chunks, columns))
+
+    bound, settled, seen = settle(parsed, chunks, arguments, begun)
     if seen is None:
         seen = Inspection(bound, check)
         for place, table in numbered_tables(chunks, needed_columns(parsed, arguments)):
             with located(place):
                 seen.look(table)
     check_constant_response(seen.extremes)
-    keep, relations = _independent(bound, chunks, arguments, seen.gram)
+    keep, relations = _independent(bound, chunks, arguments, seen)
     names = bound.columns
     aliased = tuple(name for name, kept in zip(names, keep) if not kept)
     check_size(settled.kept, len(names), len(aliased))
@@ -206,20 +213,29 @@ def build_chunked_design(
     )
     sample = seen.sample
     sample = replace(sample, X=sample.X[:, keep], columns=bound.columns, binding=bound.binding)
-    parts = settled.parts if chunks.ahead is None else 1
-    return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample, parts)
+    looked = None if aliased or seen.first is None else seen.first.found
+    return ChunkedDesign(bound, chunks, settled.kept, settled.nrows - settled.kept, sample, looked)
 
 
-def _independent(bound: Design, chunks: Chunks, arguments: dict[str, Any], gram: Floats) -> tuple[Any, Floats | None]:
+def _independent(
+    bound: Design, chunks: Chunks, arguments: dict[str, Any], seen: Inspection
+) -> tuple[Any, Floats | None]:
     """Which columns add something, and how the others depend on them; a triangular factor decides when in doubt."""
-    p = len(gram)
-    if p == 0 or clearly_independent(gram):
+    p = len(bound.columns)
+    if p == 0 or seen.independent:
+        return np.ones(p, dtype=bool), None
+
+    def matrices() -> Iterator[Floats]:
+        for _, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
+            yield rebind(bound, table, require_response=True, gaps={}).X
+
+    gram = sum((X.T @ X for X in matrices()), np.zeros((p, p))) if seen.gram is None else seen.gram
+    if clearly_independent(gram):
         return np.ones(p, dtype=bool), None
     scale = np.sqrt(np.diagonal(gram))
     scale[scale == 0] = 1.0
     R = np.empty((0, p))
-    for _, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
-        X = rebind(bound, table, require_response=True, gaps={}).X
+    for X in matrices():
         R = np.linalg.qr(np.vstack([R, X / scale]), mode="r")
     if not np.isfinite(R).all():
         raise DataError("The columns of the design are too large to be compared. Rescale them.")

@@ -6,11 +6,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bayesglmm.arguments import optional, whole
 from bayesglmm.errors import DataError
 
 #: () → the tables of one part, one after the other; can be sent to another process.
@@ -50,12 +48,22 @@ class Chunks:
     """
 
     def __init__(self, source: Any, *, rows: int | None = None) -> None:
-        self._parts, self.ahead = _reader(source, optional(whole())("rows", rows))
+        self._parts, self.ahead = _reader(source, rows)
         self.source = source
 
     def __repr__(self) -> str:
         shown = str(self.source) if isinstance(self.source, str | Path) else type(self.source).__name__
         return f"Chunks({shown})"
+
+    @property
+    def nrows(self) -> int | None:
+        """Number of rows, where files tell it without being read."""
+        source = self.source
+        if isinstance(source, Chunks):
+            return source.nrows
+        if isinstance(source, str | Path):
+            source = _open_parquet(source)
+        return int(source.count_rows()) if _is_dataset(source) else None
 
     def parts(self, columns: Sequence[str]) -> Iterator[Part]:
         """Readers of the parts, in order.
@@ -82,10 +90,8 @@ def as_chunks(data: Any) -> Chunks | None:
     return None
 
 
-def map_parts(
-    function: Callable[[Part], Any], chunks: Chunks, columns: Sequence[str], executor: Any, step: int = 1
-) -> Iterator[Any]:
-    """Apply a function to every step-th part, here or by an executor; results come in the order of the parts.
+def map_parts(function: Callable[[Part], Any], chunks: Chunks, columns: Sequence[str], executor: Any) -> Iterator[Any]:
+    """Apply a function to every part, here or by an executor; results come in the order of the parts.
 
     Parameters
     ----------
@@ -96,10 +102,8 @@ def map_parts(
         The columns that are needed.
     executor : concurrent.futures.Executor or None
         Who does the work.
-    step : int
-        Which parts.
     """
-    return map_ordered(function, islice(chunks.parts(columns), 0, None, step), executor, chunks.ahead)
+    return map_ordered(function, chunks.parts(columns), executor, chunks.ahead)
 
 
 def map_ordered(

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 
 from bayesglmm.design.build import rebind
-from bayesglmm.design.chunks import CHUNK_VALUES
+from bayesglmm.design.chunks import CHUNK_VALUES, Chunks
+from bayesglmm.design.rank import clearly_independent
 from bayesglmm.design.types import Design, Floats, Response
+from bayesglmm.errors import BayesGLMMError
 
 #: At least about so many rows are kept for starting values, and so many a column; more when they fill half a chunk.
 SAMPLE_ROWS, SAMPLE_ROWS_PER_COLUMN = 10_000, 100
+#: From how many rows on a first look is prepared, and from how many parts: the first tables of so many, or of every
+#: so manieth.
+FIRST_LOOK_ROWS, FIRST_LOOK_PARTS, FIRST_LOOK_SHARE = 1_000_000, 8, 12
+
+
+class Onlooker(Protocol):
+    """Something a method wants to know of all rows, to be found out in the pass that checks them."""
+
+    def begin(self, sample: Design) -> None:
+        """Prepare, from rows spread over the data."""
+        ...
+
+    def look(self, design: Design) -> None:
+        """Take in some rows."""
+        ...
+
+    @property
+    def found(self) -> Any:
+        """What was found, or None."""
+        ...
 
 
 class Inspection:
@@ -25,17 +48,20 @@ class Inspection:
         To which every chunk is bound.
     check : callable
         Response → raises DataError when the family cannot have produced it.
+    first : Onlooker, optional
+        Is shown every design.
 
     Attributes
     ----------
-    gram : ndarray, shape (p, p)
-        X'X.
+    gram : ndarray, shape (p, p), or None
+        X'X; None where the columns of a chunk stand apart, and only their lengths are taken.
     """
 
-    def __init__(self, bound: Design, check: Callable[[Response], Any]) -> None:
+    def __init__(self, bound: Design, check: Callable[[Response], Any], first: Onlooker | None = None) -> None:
         p = len(bound.columns)
-        self.bound, self._check = bound, check
-        self.gram: Floats = np.zeros((p, p))
+        self.bound, self._check, self.first = bound, check, first
+        self.gram: Floats | None = np.zeros((p, p))
+        self._squares: Floats = np.zeros(p)
         self._extremes: list[Response] = []
         self._samples: list[Design] = []
         self._seen, self._step = 0, 1
@@ -48,13 +74,29 @@ class Inspection:
             return
         assert design.response is not None
         self._check(design.response)
-        self.gram += design.X.T @ design.X
+        if self.first is not None:
+            self.first.look(design)
+        if design.stack is None:
+            gram = design.X.T @ design.X
+            self._squares += np.diagonal(gram)
+            self.gram = None if self.gram is None else self.gram + gram
+        else:
+            self._squares += [column @ column for column in design.stack]
+            self.gram = None
         self._extremes = [_extremes([*self._extremes, design.response])]
         self._samples.append(_rows_of(design, slice(-self._seen % self._step, None, self._step)))
         self._seen += design.nobs
         while sum(s.nobs for s in self._samples) > 2 * self._most:
             self._samples = [_rows_of(_stack(self._samples), slice(None, None, 2))]
             self._step *= 2
+
+    @property
+    def independent(self) -> bool:
+        """Whether there is no doubt that no column depends on the others; some rows are enough to tell."""
+        if self.gram is not None:
+            return clearly_independent(self.gram)
+        X = self.sample.X
+        return clearly_independent(X.T @ X, np.sqrt(self._squares))
 
     @property
     def extremes(self) -> Response:
@@ -65,6 +107,37 @@ class Inspection:
     def sample(self) -> Design:
         """Evenly spaced rows."""
         return _stack(self._samples)
+
+
+def begin(first: Onlooker, bound: Design, chunks: Chunks, columns: list[str]) -> Onlooker | None:
+    """Show a first look some rows of data in files; None where there are too few, or something is wrong with them.
+
+    Parameters
+    ----------
+    first : Onlooker
+    bound : Design
+        To which the rows are bound.
+    chunks : Chunks
+    columns : list of str
+        The columns that are needed.
+    """
+    nrows = chunks.nrows
+    if nrows is None or nrows < FIRST_LOOK_ROWS:
+        return None
+    parts = list(chunks.parts(columns))
+    step = max(len(parts) // max(FIRST_LOOK_PARTS, len(parts) // FIRST_LOOK_SHARE), 1)
+    if len(parts) < FIRST_LOOK_PARTS:
+        return None
+
+    try:
+        seen = Inspection(bound, lambda response: None)
+        for part in parts[step // 2 :: step]:
+            for table in islice(part(), 1):
+                seen.look(table)
+        first.begin(seen.sample)
+    except BayesGLMMError:  # said in its place when all rows are read
+        return None
+    return first
 
 
 def _extremes(responses: list[Response]) -> Response:
@@ -81,13 +154,19 @@ def _rows_of(design: Design, rows: slice) -> Design:
     assert r is not None
     return replace(
         design,
-        X=np.array(design.X[rows], order="C"),
+        X=_matrix_of(design, rows),
         offset=design.offset[rows].copy(),
         weights=None if design.weights is None else design.weights[rows].copy(),
         response=replace(r, y=r.y[rows].copy(), trials=None if r.trials is None else r.trials[rows].copy()),
         index=None,
         binding=None,
     )
+
+
+def _matrix_of(design: Design, rows: slice) -> Floats:
+    """Some rows of the matrix, a copy."""
+    stack = design.stack
+    return np.array(design.X[rows], order="C") if stack is None else np.column_stack([c[rows] for c in stack])
 
 
 def _stack(parts: list[Design]) -> Design:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache, reduce
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,22 +84,13 @@ def _intercept_spec(term: ModelTerm) -> ModelSpec:
     return build_matrix([term], {}, pd.RangeIndex(1))[1]
 
 
-def bind_matrix(
-    terms: Sequence[ModelTerm],
-    columns: Mapping[str, Column],
-    index: pd.Index,
-    spec: ModelSpec,
-    order: Literal["C", "F"] = "C",
-) -> Floats:
+def bind_matrix(terms: Sequence[ModelTerm], columns: Mapping[str, Column], index: pd.Index, spec: ModelSpec) -> Floats:
     """Build the columns of a spec from new data; numbers and their products go straight into the matrix.
 
     Parameters
     ----------
     terms, columns, index, spec
         As for `build_matrix`.
-    order : {"C", "F"}
-        Whether rows or columns stand together in memory; by columns is cheaper for a chunk that is read once. A matrix
-        with factors in it always stands by rows.
 
     Returns
     -------
@@ -107,17 +98,44 @@ def bind_matrix(
     """
     if len(index) == 0:  # a chunk of gaps: what its columns would hold cannot be told
         return np.empty((0, len(spec.column_names)))
+    products = _plain_columns(terms, columns, index, spec)
+    return build_matrix(terms, columns, index, spec)[0] if products is None else _by_rows(products, len(index))
+
+
+def bind_columns(
+    terms: Sequence[ModelTerm], columns: Mapping[str, Column], index: pd.Index, spec: ModelSpec
+) -> tuple[Floats, ...] | None:
+    """The columns of a spec apart, where they are numbers and their products: what is a column already is not copied.
+
+    Parameters
+    ----------
+    terms, columns, index, spec
+        As for `build_matrix`.
+
+    Returns
+    -------
+    tuple of ndarray, shape (n,), or None
+        Contiguous; None where there are none, or factors or transforms of several columns among them.
+    """
+    products = _plain_columns(terms, columns, index, spec) if len(index) else None
+    return None if not products else tuple(np.ascontiguousarray(column, np.float64) for column in products)
+
+
+def _plain_columns(
+    terms: Sequence[ModelTerm], columns: Mapping[str, Column], index: pd.Index, spec: ModelSpec
+) -> list[Floats] | None:
+    """The columns of a spec one by one, where each term is one; None where formulaic has to build them."""
     names = [":".join(map(factor_name, term.factors)) or "Intercept" for term in terms]
-    if names == list(spec.column_names) and not any(_labelled(spec).values()):
-        numbers = {f for term in terms for f in term.factors}
-        values = {f: evaluate(f, columns, spec.transform_state, len(index)) for f in numbers}
-        if not any(isinstance(value, Factor | dict) for value in values.values()):
-            for factor, value in values.items():
-                if not isinstance(factor, Name):  # the table's own columns have been looked at
-                    _require_finite(value, factor_name(factor), index)
-            products = [_product([values[f] for f in term.factors], len(index)) for term in terms]
-            return _by_columns(products, len(index)) if order == "F" else _by_rows(products, len(index))
-    return build_matrix(terms, columns, index, spec)[0]
+    if names != list(spec.column_names) or any(_labelled(spec).values()):
+        return None
+    numbers = {f for term in terms for f in term.factors}
+    values = {f: evaluate(f, columns, spec.transform_state, len(index)) for f in numbers}
+    if any(isinstance(value, Factor | dict) for value in values.values()):
+        return None
+    for factor, value in values.items():
+        if not isinstance(factor, Name):  # the table's own columns have been looked at
+            _require_finite(value, factor_name(factor), index)
+    return [_product([values[f] for f in term.factors], len(index)) for term in terms]
 
 
 def _labelled(spec: ModelSpec) -> dict[str, bool]:
@@ -128,13 +146,6 @@ def _labelled(spec: ModelSpec) -> dict[str, bool]:
 def _product(values: Sequence[Floats], nrows: int) -> Floats:
     """Row by row, the last factor first."""
     return reduce(np.multiply, reversed(values)) if values else np.broadcast_to(np.float64(1.0), (nrows,))
-
-
-def _by_columns(values: Sequence[Floats], nrows: int) -> Floats:
-    matrix = np.empty((len(values), nrows)).T
-    for j, column in enumerate(values):
-        matrix[:, j] = column
-    return matrix
 
 
 def _by_rows(values: Sequence[Any], nrows: int) -> Floats:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.design.types import Floats
+from bayesglmm.errors import DataWarning, warn
 
 TOLERANCE = 1e-7
 _CLEAR = 1e-4
@@ -42,8 +43,17 @@ def independent_columns(X: Floats) -> NDArray[np.bool_]:
     return limited_pivoting(_triangular_factor(X))
 
 
-def clearly_independent(G: Floats) -> bool:
-    """Whether cross-products X'X, shape (p, p), leave no doubt that no column depends on the others."""
+def clearly_independent(G: Floats, lengths: Floats | None = None) -> bool:
+    """Whether cross-products X'X, shape (p, p), leave no doubt that no column depends on the others.
+
+    Parameters
+    ----------
+    G : ndarray, shape (p, p)
+        Of all rows, or of some of them.
+    lengths : ndarray, shape (p,), optional
+        Lengths of the columns over all rows, where `G` is of some: what other columns leave of a column is at least as
+        long over all rows as over some.
+    """
     scale = np.sqrt(np.diagonal(G))
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         return False
@@ -51,7 +61,8 @@ def clearly_independent(G: Floats) -> bool:
         pivots = np.diagonal(np.linalg.cholesky(G / np.outer(scale, scale)))
     except np.linalg.LinAlgError:
         return False
-    return bool(pivots.min(initial=1.0) > _CLEAR)
+    whole = scale if lengths is None else lengths
+    return bool((pivots * scale / whole).min(initial=1.0) > _CLEAR)
 
 
 def column_relations(X: Floats, keep: NDArray[np.bool_]) -> Floats:
@@ -111,3 +122,12 @@ def limited_pivoting(R: Floats) -> NDArray[np.bool_]:
             keep[j] = True
             rank += 1
     return keep
+
+
+def warn_aliased(aliased: tuple[str, ...]) -> None:
+    """Warn of columns that were left out."""
+    names = ", ".join(aliased[:10]) + (", …" if len(aliased) > 10 else "")
+    warn(
+        f"Not estimable and left out, because they are linear combinations of earlier columns: {names}.",
+        DataWarning,
+    )

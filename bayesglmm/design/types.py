@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -173,3 +174,44 @@ class Design:
     def nobs(self) -> int:
         """Number of rows."""
         return int(self.X.shape[0])
+
+    @property
+    def stack(self) -> tuple[Floats, ...] | None:
+        """The columns of `X` where they stand apart in memory, each contiguous; None where they are one matrix."""
+        return None
+
+
+class ColumnDesign(Design):
+    """A design whose columns stay where they are; the matrix is put together when somebody asks for it.
+
+    Parameters
+    ----------
+    X : tuple of ndarray, shape (n,), or ndarray, shape (n, p)
+        The columns, contiguous, or their matrix.
+    **fields
+        As for :class:`Design`.
+    """
+
+    def __init__(self, X: Any, **fields: Any) -> None:
+        defaults = {f.name: f.default for f in dataclass_fields(Design) if f.default is not MISSING}
+        for name, value in (defaults | fields | {"_columns": X}).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def stack(self) -> tuple[Floats, ...] | None:
+        """The columns, as long as nobody has asked for their matrix."""
+        return self._columns if isinstance(self._columns, tuple) else None
+
+    @property
+    def X(self) -> Floats:  # type: ignore[override]
+        """Their matrix, each column contiguous."""
+        if isinstance(self._columns, tuple):
+            object.__setattr__(self, "_columns", np.stack(self._columns).T)
+        return np.asarray(self._columns)
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows."""
+        return len(self.offset)
+
+    _columns: tuple[Floats, ...] | Floats

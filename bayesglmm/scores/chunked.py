@@ -24,7 +24,7 @@ from bayesglmm.problem import Problem
 from bayesglmm.scores.alternate import Profile
 from bayesglmm.scores.chunked_clusters import ClusterTotals, merged
 from bayesglmm.scores.likelihood import aux_score, loglik_at, maximise_score
-from bayesglmm.scores.rows import BLOCK_ROWS, MANY_ROWS, Rows, RowSource, design_rows, larger_step, problem_rows
+from bayesglmm.scores.rows import BLOCK_ROWS, MANY_ROWS, Rows, RowSource, design_rows, problem_rows
 from bayesglmm.scores.sandwich import check_small_sample, covariance_of_clusters, heteroscedastic_covariance
 from bayesglmm.scores.scale import fletcher_terms
 from bayesglmm.scores.scoring import Scored
@@ -55,22 +55,16 @@ def chunked_rows(problem: Problem, executor: Any = None) -> RowSource:
     """
     design = chunked_design(problem)
 
-    whole = _some_parts(design, 1, executor)
-    if design.nobs < MANY_ROWS:
-        return whole
-    step = larger_step(design.nobs, len(design.columns))
-    larger = partial(_some_parts, design, step, executor) if 0 < 2 * step <= design.parts else None
-    return replace(whole, n=design.nobs, sample=partial(design_rows, design.sample), larger=larger)
-
-
-def _some_parts(design: ChunkedDesign, step: int, executor: Any) -> RowSource:
-    """The rows of every step-th part."""
-
     def blocks() -> Iterator[Rows]:
-        for part in design.map(_itself, step=step):
+        for part in design.map(_itself):
             yield from part_blocks(part)
 
-    return RowSource(blocks, design.columns, map=lambda function: design.map(_OfPart(function), executor, step=step))
+    whole = RowSource(blocks, design.columns, map=lambda function: design.map(_OfPart(function), executor))
+    if design.looked is not None:
+        whole = replace(whole, opening=partial(design.looked.opening, p=len(design.columns)))
+    if design.nobs < MANY_ROWS:
+        return whole
+    return replace(whole, n=design.nobs, sample=partial(design_rows, design.sample))
 
 
 def memory_rows(problem: Problem, executor: Any = None) -> RowSource:
@@ -164,11 +158,11 @@ class OverParts:
     def loglik(self, psi: Floats) -> float:
         """Log-likelihood with all constants, at unconstrained auxiliaries.
 
-        Without auxiliaries that of the first pass serves: it changes by half the fall of the deviance.
+        Without auxiliaries it is half the deviance below what the first pass found that a perfect fit would have.
         """
         scored = self.scored
         if scored is not None and scored.opening is not None:
-            loglik = scored.opening.loglik + 0.5 * (scored.opening.deviance - scored.sums.deviance)
+            loglik = scored.opening.saturated - 0.5 * scored.sums.deviance
             if np.isfinite(loglik):
                 return loglik
         return float(self.sum(partial(loglik_at, psi=psi)))

@@ -14,7 +14,7 @@ from bayesglmm.links import Link
 from bayesglmm.scores.rows import RowSource
 from bayesglmm.scores.solve import factorise
 from bayesglmm.scores.start import feasible_points
-from bayesglmm.scores.sums import LogLik, Sums, sweep
+from bayesglmm.scores.sums import Saturated, Sums, sweep
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Opening:
 
 
 def first_point(
-    source: RowSource, family: Family, link: Link, aux: Aux, start: Floats | None, qr: bool, loglik: LogLik | None
+    source: RowSource, family: Family, link: Link, aux: Aux, start: Floats | None, qr: bool, saturated: Saturated | None
 ) -> Opening:
     """First admissible β: the given one, else the first iterate, else a point found inside the domain.
 
@@ -73,13 +73,13 @@ def first_point(
             yield beta, 1
 
     for beta, solved in candidates():
-        sums = sweep(source, family, link, aux, beta, qr=qr, loglik=loglik)
+        sums = sweep(source, family, link, aux, beta, qr=qr, saturated=saturated)
         evaluations += 1
         if sums.inside and np.isfinite(sums.deviance):
             factor = factorise(sums)
             if not qr and (factor is None or factor.condition > GRAM_CONDITION):
                 qr = True
-                sums, evaluations = sweep(source, family, link, aux, beta, qr=qr, loglik=loglik), evaluations + 1
+                sums, evaluations = sweep(source, family, link, aux, beta, qr=qr, saturated=saturated), evaluations + 1
             return Opening(beta, sums, evaluations, qr, solved)
     raise ConvergenceError(
         f"no coefficients were found at which every mean is inside its range under the {link.name} link. "

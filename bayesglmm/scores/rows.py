@@ -17,10 +17,10 @@ Floats = NDArray[np.float64]
 
 #: Rows per block: a block of 50 columns stays in a core's cache.
 BLOCK_ROWS = 8192
+#: The same where the columns stand apart: there are few of them, and each block costs a cut through every one.
+STACK_ROWS = 32_768
 #: From how many rows on starting values come from a sample: every SAMPLE_STEP-th row, and at least so many a column.
 MANY_ROWS, SAMPLE_STEP, SAMPLE_ROWS_PER_COLUMN = 200_000, 64, 300
-#: So many rows a column start so near the solution that a pass over all of them is saved: one scoring step on these.
-LARGER_ROWS_PER_COLUMN = 100_000
 
 #: Response as it was given, trials and prior weights.
 RawResponse = tuple[Floats, Floats | None, Floats | None]
@@ -50,6 +50,33 @@ class Rows:
     offset: Floats
     raw: RawResponse
 
+    @property
+    def columns(self) -> tuple[Floats, ...] | None:
+        """The columns of `X` where they stand apart."""
+        return None
+
+
+class ColumnRows(Rows):
+    """A block of rows whose columns stand apart; their matrix is put together when somebody asks for it."""
+
+    def __init__(self, columns: tuple[Floats, ...], y: Floats, w: Floats, offset: Floats, raw: RawResponse) -> None:
+        for name, value in {"_columns": columns, "y": y, "w": w, "offset": offset, "raw": raw}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def columns(self) -> tuple[Floats, ...] | None:
+        """The columns, each contiguous, as long as nobody has asked for their matrix."""
+        return self._columns if isinstance(self._columns, tuple) else None
+
+    @property
+    def X(self) -> Floats:  # type: ignore[override]
+        """Their matrix, each column contiguous."""
+        if isinstance(self._columns, tuple):
+            object.__setattr__(self, "_columns", np.stack(self._columns).T)
+        return np.asarray(self._columns)
+
+    _columns: tuple[Floats, ...] | Floats
+
 
 @dataclass(frozen=True)
 class RowSource:
@@ -65,8 +92,8 @@ class RowSource:
         Number of rows, where it is known before the first pass.
     sample : callable or None
         () → a source of evenly spaced rows, where there are so many that starting values are better found on a few.
-    larger : callable or None
-        () → a larger sample, worth one scoring step from the solution of the first.
+    opening : callable or None
+        (family, link) → where to begin, with the sums of all rows there, or None; where the rows were summed already.
     map : callable or None
         (function of a source) → iterator of what the function gives for each part of the rows, in order, where parts
         are summed apart (by other processes, say). None: the rows are one part.
@@ -76,7 +103,7 @@ class RowSource:
     columns: tuple[str, ...]
     n: int | None = None
     sample: Callable[[], RowSource] | None = None
-    larger: Callable[[], RowSource] | None = None
+    opening: Callable[[Any, Any], Any] | None = None
     map: Callable[[Callable[[RowSource], Any]], Iterator[Any]] | None = None
 
 
@@ -95,15 +122,7 @@ def problem_rows(problem: Problem, size: int = BLOCK_ROWS) -> RowSource:
     source = design_rows(problem.design, size)
     if n < MANY_ROWS or step <= 3:
         return source
-    wide = larger_step(n, p)
-    larger = partial(design_rows, problem.design, size, wide) if wide else None
-    return replace(source, sample=partial(design_rows, problem.design, size, step), larger=larger)
-
-
-def larger_step(n: int, p: int) -> int:
-    """Which rows, or parts of the rows, are worth a step of their own: every so manieth; zero where none are."""
-    step = n // (LARGER_ROWS_PER_COLUMN * max(p, 1))
-    return step if step >= 4 else 0
+    return replace(source, sample=partial(design_rows, problem.design, size, step))
 
 
 def design_rows(d: Design, size: int = BLOCK_ROWS, step: int = 1) -> RowSource:
@@ -112,14 +131,19 @@ def design_rows(d: Design, size: int = BLOCK_ROWS, step: int = 1) -> RowSource:
     assert r is not None
 
     def blocks() -> Iterator[Rows]:
-        for start in range(0, d.nobs, size * step):
-            part = slice(start, start + size * step, step)
+        stack = d.stack if step == 1 else None
+        rows = step * (size if stack is None else max(size, STACK_ROWS))
+        for start in range(0, d.nobs, rows):
+            part = slice(start, start + rows, step)
             y, trials = r.y[part], None if r.trials is None else r.trials[part]
             weights = None if d.weights is None else d.weights[part]
             w = np.ones(len(y)) if weights is None else weights
             raw = (y, trials, weights)
             if trials is not None:
                 y, w = y / trials, w * trials
-            yield Rows(d.X[part], y, w, d.offset[part], raw)
+            if stack is None:
+                yield Rows(d.X[part], y, w, d.offset[part], raw)
+            else:
+                yield ColumnRows(tuple(column[part] for column in stack), y, w, d.offset[part], raw)
 
     return RowSource(blocks, d.columns, -(-d.nobs // step))

@@ -12,10 +12,11 @@ from bayesglmm.errors import ConvergenceError
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
 from bayesglmm.scores.acceleration import Path
-from bayesglmm.scores.opening import GRAM_CONDITION, first_point
+from bayesglmm.scores.opening import first_point
 from bayesglmm.scores.rows import RowSource
 from bayesglmm.scores.solve import Factor, factorise, require_factor
-from bayesglmm.scores.sums import LogLik, Sums, sweep
+from bayesglmm.scores.sums import Saturated, Sums, sweep
+from bayesglmm.scores.surrogate import Bend, bent_steps
 from bayesglmm.scores.working import Aux
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ SMALL = 2e6
 MAX_HALVINGS = 40
 #: Root mean square change of η (weighted by W) below which a step need not be looked at again.
 SETTLED = 1e-11
-#: The same for one step on a larger sample: where a step is longer, one is not enough.
+#: The same within which the rows of a sample show how a step is to be bent.
 NEAR = 0.1
 _SOLVED = "score equations solved"
 _STUCK = "no step lowers the objective"
@@ -55,7 +56,7 @@ class Scored:
     message : str
         Why it stopped.
     opening : Sums or None
-        Sums of the first look at all rows, with the log-likelihood there where it was asked for.
+        Sums of the first look at all rows, with the log-likelihood of a perfect fit where it was asked for.
     """
 
     beta: Floats
@@ -80,7 +81,7 @@ def score_equations(
     tolerance: float = 1e-10,
     qr: bool | None = None,
     adjust: Adjust | None = None,
-    loglik: LogLik | None = None,
+    saturated: Saturated | None = None,
 ) -> Scored:
     """Solve X's(β) = 0 by Fisher scoring (iteratively reweighted least squares) with step halving.
 
@@ -107,8 +108,8 @@ def score_equations(
         (β, sums) → sums with another score and objective, for adjusted score equations; steps then come from the
         normal equations.
 
-    loglik : callable, optional
-        (rows, linear predictor) → their log-likelihood, summed at the first look at all rows.
+    saturated : callable, optional
+        Rows → log-likelihood of a perfect fit, summed at the first look at all rows.
 
     Returns
     -------
@@ -119,10 +120,14 @@ def score_equations(
     ConvergenceError
         No admissible starting point, or X'WX not positive definite.
     """
-    if start is None:
-        start = _sample_start(source, family, link, aux, max_iterations)
-    small = source.n is not None and source.n * len(source.columns) ** 2 < SMALL
-    first = first_point(source, family, link, aux, start, small if qr is None else qr, loglik)
+    first = None
+    if start is None and source.opening is not None and not qr and adjust is None:
+        first = source.opening(family, link)
+    if first is None:
+        if start is None:
+            start = sample_start(source, family, link, aux, max_iterations)
+        small = source.n is not None and source.n * len(source.columns) ** 2 < SMALL
+        first = first_point(source, family, link, aux, start, small if qr is None else qr, saturated)
     use_qr = first.qr and adjust is None
 
     def at(beta: Floats) -> Sums:
@@ -131,9 +136,10 @@ def score_equations(
 
     sums = first.sums if adjust is None else at(first.beta)
     direct = not use_qr and adjust is None
+    bend = bent_steps(source.sample(), family, link, aux) if direct and source.sample is not None else None
     state = _State(first.beta, sums, require_factor(sums), Path(()), first.solved, first.evaluations)
     while not state.message and state.iterations < max_iterations:
-        state = _advance(at, state, family, tolerance, direct)
+        state = _advance(at, state, family, tolerance, direct, bend)
     message = state.message or f"stopped at the cap of {max_iterations} iterations"
     if not state.converged and state.outside:
         message += (
@@ -153,7 +159,7 @@ def score_equations(
     )
 
 
-def _sample_start(source: RowSource, family: Family, link: Link, aux: Aux, max_iterations: int) -> Floats | None:
+def sample_start(source: RowSource, family: Family, link: Link, aux: Aux, max_iterations: int) -> Floats | None:
     """Coefficients of a sample of the rows: with many rows they save most of the passes over all of them."""
     if source.sample is None:
         return None
@@ -161,14 +167,7 @@ def _sample_start(source: RowSource, family: Family, link: Link, aux: Aux, max_i
         found = score_equations(source.sample(), family, link, aux, max_iterations=max_iterations, tolerance=1e-3)
     except ConvergenceError:
         return None
-    if not found.converged or source.larger is None:
-        return found.beta if found.converged else None
-    sums = sweep(source.larger(), family, link, aux, found.beta)
-    factor = factorise(sums) if sums.inside else None
-    if factor is None or factor.condition > GRAM_CONDITION:
-        return found.beta
-    step = factor.step(sums.score)
-    return found.beta + step if change_of(step, sums) < NEAR else found.beta
+    return found.beta if found.converged else None
 
 
 def change_of(step: Floats, sums: Sums) -> float:
@@ -194,7 +193,9 @@ class _State:
     message: str = ""
 
 
-def _advance(at: Callable[[Floats], Sums], state: _State, family: Family, tolerance: float, direct: bool) -> _State:
+def _advance(
+    at: Callable[[Floats], Sums], state: _State, family: Family, tolerance: float, direct: bool, bend: Bend | None
+) -> _State:
     """One scoring step."""
     beta, sums, factor = state.beta, state.sums, state.factor
     step = factor.step(sums.score)
@@ -210,7 +211,10 @@ def _advance(at: Callable[[Floats], Sums], state: _State, family: Family, tolera
     remaining = _remaining(decrement, state.previous if state.whole else np.inf, state.path.contraction)
     roundoff = _is_roundoff(decrement, state.previous, phi, sums, factor)
     path = state.path.extended(beta, step, decrement / state.previous if state.whole else np.nan, decrement)
-    accepted = _halve(at, beta, step, sums, path.leap(factor.stretch))
+    leap = path.leap(factor.stretch)
+    if leap is None and bend is not None and _is_worth_bending(change_of(step, sums), decrement / state.previous):
+        leap = bend(beta, step, sums, factor)
+    accepted = _halve(at, beta, step, sums, leap)
     state = replace(state, path=path, evaluations=state.evaluations + accepted.tries, outside=accepted.outside)
     if accepted.sums is None:
         converged = remaining < max(1e3 * tolerance, 1e-6) or roundoff
@@ -223,6 +227,11 @@ def _advance(at: Callable[[Floats], Sums], state: _State, family: Family, tolera
     if roundoff or (whole and remaining < tolerance):
         return replace(state, factor=latest, converged=True, message=_SOLVED)
     return replace(state, factor=latest)
+
+
+def _is_worth_bending(change: float, rate: float) -> bool:
+    """Whether a plain step would leave more than round-off, and the solution is near enough for a sample to say how."""
+    return change < NEAR and change * max(change, min(rate, 1.0)) > SETTLED
 
 
 @dataclass(frozen=True)

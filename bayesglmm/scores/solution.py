@@ -16,7 +16,7 @@ from bayesglmm.problem import Problem
 from bayesglmm.result import Status
 from bayesglmm.scores.alternate import Profile, alternate
 from bayesglmm.scores.firth import firth_adjustment
-from bayesglmm.scores.likelihood import rows_loglik
+from bayesglmm.scores.likelihood import saturated_loglik
 from bayesglmm.scores.polish import polish
 from bayesglmm.scores.rows import RowSource, problem_rows
 from bayesglmm.scores.scoring import Scored, score_equations
@@ -61,7 +61,7 @@ def solve_mean_model(
     tolerance: float = 1e-10,
     penalty: str | None = None,
     profile: Profile | None = None,
-    loglik: bool = False,
+    saturated: bool = False,
     executor: Any = None,
 ) -> Solution:
     """Solve for the coefficients, by turns with an auxiliary where the variance function has one.
@@ -76,8 +76,8 @@ def solve_mean_model(
         As for :func:`bayesglmm.scores.irls.fit_irls`.
     profile : Profile, optional
         How the auxiliary is found when the rows are not in memory.
-    loglik : bool
-        Sum the log-likelihood at the first look at all rows (``scored.opening``).
+    saturated : bool
+        Sum the log-likelihood of a perfect fit at the first look at all rows (``scored.opening``).
     executor : concurrent.futures.Executor, optional
         Sums the parts of data in chunks.
 
@@ -101,7 +101,7 @@ def solve_mean_model(
             max_iterations=max_iterations,
             tolerance=tolerance,
             adjust=adjust,
-            loglik=partial(rows_loglik, family=family, link=link) if loglik else None,
+            saturated=partial(saturated_loglik, family=family, link=link) if saturated else None,
         )
 
     boundary: tuple[str, ...] = ()

@@ -18,13 +18,14 @@ from scipy import linalg
 
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link
+from bayesglmm.scores.fused import Kind, fused_kind, fused_sums
 from bayesglmm.scores.rows import Rows, RowSource
 from bayesglmm.scores.separation import perfect_ends
 from bayesglmm.scores.working import Aux, deviance_terms, inside_domain, working_quantities
 
 Floats = NDArray[np.float64]
-#: (rows, linear predictor) → log-likelihood.
-LogLik = Callable[[Rows, Floats], float]
+#: Rows → log-likelihood of a perfect fit.
+Saturated = Callable[[Rows], float]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Sums:
         there is no such end.
     weight : float
         Σ W.
-    loglik : float
-        Log-likelihood, where it was asked for.
+    saturated : float
+        Log-likelihood of a perfect fit, where it was asked for.
     """
 
     n: int
@@ -69,7 +70,7 @@ class Sums:
     score: Floats
     edge: float = np.inf
     weight: float = 0.0
-    loglik: float = np.nan
+    saturated: float = np.nan
 
     def __add__(self, other: Sums) -> Sums:
         gram = None if self.gram is None or other.gram is None else self.gram + other.gram
@@ -88,7 +89,7 @@ class Sums:
             self.score + other.score,
             min(self.edge, other.edge),
             self.weight + other.weight,
-            self.loglik + other.loglik,
+            self.saturated + other.saturated,
         )
 
 
@@ -156,6 +157,27 @@ def block_sums(
     )
 
 
+def _fused_block(rows: Rows, beta: Floats, family: Family, link: Link, kind: Kind) -> Sums | None:
+    """Sums over one block from one compiled reading of it; None where it is to be done array by array."""
+    found = fused_sums(rows, beta, kind)
+    if found is None:
+        return None
+    p = len(beta)
+    return Sums(
+        n=len(rows.y),
+        deviance=found.deviance,
+        objective=found.deviance,
+        pearson=found.pearson,
+        eta_norm=found.eta_norm,
+        inside=True,
+        gram=found.products[:p, :p],
+        triangle=None,
+        score=found.products[:p, p],
+        edge=_edge(link.mean(found.ends), tuple(perfect_ends(family, link))),
+        weight=found.weight,
+    )
+
+
 def weighted_triangle(X: Floats, weight: Floats, residual: Floats) -> Floats:
     """R of the QR decomposition of W^½ [X, r], shape (min(m, p + 1), p + 1)."""
     m, p = X.shape
@@ -184,7 +206,7 @@ def sweep(
     beta: Floats | None = None,
     *,
     qr: bool = False,
-    loglik: LogLik | None = None,
+    saturated: Saturated | None = None,
 ) -> Sums:
     """One pass over the rows, at β or at the family's starting means.
 
@@ -200,10 +222,10 @@ def sweep(
         Coefficients. None: η = g(starting mean of each row), and the step found from the sums is the first β.
     qr : bool
         Keep the triangle instead of the Gram matrix.
-    loglik : callable, optional
-        (rows, linear predictor) → their log-likelihood, to be summed in the same pass.
+    saturated : callable, optional
+        Rows → log-likelihood of a perfect fit, to be summed in the same pass.
     """
-    part = partial(_sweep_part, family=family, link=link, aux=aux, beta=beta, qr=qr, loglik=loglik)
+    part = partial(_sweep_part, family=family, link=link, aux=aux, beta=beta, qr=qr, saturated=saturated)
     total: Sums | None = None
     for sums in [part(source)] if source.map is None else source.map(part):
         total = sums if total is None else total if sums is None else total + sums
@@ -218,15 +240,18 @@ def _sweep_part(
     aux: Aux,
     beta: Floats | None,
     qr: bool,
-    loglik: LogLik | None,
+    saturated: Saturated | None,
 ) -> Sums | None:
     """Sums over the rows of one source; None when it has none."""
     total: Sums | None = None
+    kind = None if qr or beta is None else fused_kind(family, link, aux)
     for rows in source.blocks():
-        with np.errstate(all="ignore"):
-            eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
-        part = block_sums(rows, eta, family, link, aux, qr=qr, from_offset=beta is None)
-        if loglik is not None:
-            part = replace(part, loglik=loglik(rows, eta))
+        part = None if kind is None or beta is None else _fused_block(rows, beta, family, link, kind)
+        if part is None:
+            with np.errstate(all="ignore"):
+                eta = link.eta(family.initial_mean(rows.y, rows.w)) if beta is None else rows.X @ beta + rows.offset
+            part = block_sums(rows, eta, family, link, aux, qr=qr, from_offset=beta is None)
+        if saturated is not None:
+            part = replace(part, saturated=saturated(rows))
         total = part if total is None else total + part
     return total

@@ -74,7 +74,7 @@ def weighted_products(X, weight, residual):  # type: ignore[no-untyped-def]
     """
     m, p = X.shape
     side = p // SIDE + 1
-    width, last, short = side * SIDE, side - 1, p % SIDE < SIDE // 2
+    width = side * SIDE
     left, right = np.zeros(PACK * width), np.zeros(PACK * width)
     tiles = np.zeros(side * side * SIDE * SIDE)
     by_rows = X.strides[1] <= X.strides[0]
@@ -95,15 +95,31 @@ def weighted_products(X, weight, residual):  # type: ignore[no-untyped-def]
                 to[j] = w * source[j]
             source[p] = residual[first + r]
             to[p] = w * source[p]
-        for i in range(side):
-            for j in range(i, last):
-                _add_eight(tiles[(i * side + j) * SIDE * SIDE :], left[i * SIDE :], right[j * SIDE :], n, width)
-            # the last columns are the numbers, and those of the tile the lanes: there may be few of them
-            tile = tiles[(i * side + last) * SIDE * SIDE :]
-            if short:
-                _add_four(tile, left[last * SIDE :], right[i * SIDE :], n, width)
-            else:
-                _add_eight(tile, left[last * SIDE :], right[i * SIDE :], n, width)
+        add_pack(tiles, left, right, n, p)
+    return unpacked(tiles, p)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="never")
+def add_pack(tiles, left, right, n, p):  # type: ignore[no-untyped-def]
+    """Add the products of `n` packed rows to the tiles of the upper triangle."""
+    side = p // SIDE + 1
+    width, last, short = side * SIDE, side - 1, p % SIDE < SIDE // 2
+    for i in range(side):
+        for j in range(i, last):
+            _add_eight(tiles[(i * side + j) * SIDE * SIDE :], left[i * SIDE :], right[j * SIDE :], n, width)
+        # the last columns are the numbers, and those of the tile the lanes: there may be few of them
+        tile = tiles[(i * side + last) * SIDE * SIDE :]
+        if short:
+            _add_four(tile, left[last * SIDE :], right[i * SIDE :], n, width)
+        else:
+            _add_eight(tile, left[last * SIDE :], right[i * SIDE :], n, width)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unpacked(tiles, p):  # type: ignore[no-untyped-def]
+    """The symmetric matrix, shape (p + 1, p + 1), that the tiles hold."""
+    side = p // SIDE + 1
+    last = side - 1
     out = np.empty((p + 1, p + 1))
     for i in range(p + 1):
         for j in range(i, p + 1):
