@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bayesglmm.arguments import optional, whole
 from bayesglmm.errors import DataError
 
 #: () → the tables of one part, one after the other; can be sent to another process.
@@ -48,7 +49,7 @@ class Chunks:
     """
 
     def __init__(self, source: Any, *, rows: int | None = None) -> None:
-        self._parts, self.ahead = _reader(source, rows)
+        self._parts, self.ahead = _reader(source, optional(whole())("rows", rows))
         self.source = source
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.arguments import executor, number, numeric, optional, plain, takes, whole, word_or_positive
+from bayesglmm.arguments import executor, number, numeric, optional, plain, refused, takes, whole, word_or_positive
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
@@ -97,6 +97,8 @@ def fit_irls(
         A cluster-robust covariance with no more clusters than coefficients.
     """
     options: dict[str, Any] = {"scale": scale, "cov": cov, "penalty": penalty, "small_sample": small_sample}
+    if start is not None and start.shape != (len(problem.design.columns),):
+        raise refused("start", start, f"{len(problem.design.columns)} coefficients, one for each column,")
     rest = {"max_iterations": max_iterations, "tolerance": tolerance, "start": start}
     _check_options(problem, scale, cov, penalty)
     if problem.family.profile is not None:
