@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayesglmm import names
 from bayesglmm.joint import linear_predictor
+from bayesglmm.latent.ordering import need_memory
 from bayesglmm.parameters import posterior_variables
 from bayesglmm.priors import flat_priors, log_prior_by_name
 from bayesglmm.problem import Problem
@@ -47,10 +48,16 @@ def log_likelihood(problem: Problem, draws: Draws) -> Floats:
     """Conditional log-likelihood of every row at every draw, shape (chains, draws, n).
 
     Linear predictors are made for many draws at once, and so are densities without auxiliaries.
+
+    Raises
+    ------
+    MethodError
+        When it would not fit in memory; the message has the estimate.
     """
-    kernel = problem.kernel()
     shape, n = draws.beta.shape[:2], problem.design.nobs
     count = shape[0] * shape[1]
+    need_memory(float(count) * n, f"the log-likelihood of {n} rows at {count} draws")
+    kernel = problem.kernel()
     beta, psi, *effects = (a.reshape(count, *a.shape[2:]) for a in (draws.beta, draws.psi, *draws.effects))
     out = np.empty((count, n))
     step = max(PORTION // max(n, 1), 1)

@@ -27,6 +27,7 @@ def with_draws(problem: Problem, result: Result) -> Result:
         return result
     from bayesglmm.latent.draws import as_chains
 
+    _need_memory(problem, count)
     made = _maker(result.method)(problem, result, count, result.options.get("seed"))
     return replace(result, draws=as_chains(made))
 
@@ -36,7 +37,17 @@ def parameter_draws(problem: Problem, result: Result, count: int, rng: np.random
     seed = int(rng.integers(2**63))
     if result.draws is not None:
         return _thinned(result.draws, count, rng)
+    _need_memory(problem, count)
     return _taken(_maker(result.method)(problem, result, count, seed), np.arange(count))
+
+
+def _need_memory(problem: Problem, count: int) -> None:
+    """Refuse draws that would not fit, with the estimate."""
+    from bayesglmm.latent.ordering import need_memory
+
+    effects = sum(b.z.shape[1] * len(b.levels) for b in problem.design.blocks)
+    held = len(problem.design.columns) + effects
+    need_memory(float(count) * held, f"{count} draws of {held} parameters and random effects")
 
 
 def _maker(method: str) -> Callable[[Problem, Result, int, int | None], Draws]:
