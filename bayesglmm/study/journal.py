@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ from bayesglmm.errors import BayesGLMMError
 from bayesglmm.study.replicate import Replicate
 
 SCHEMA = "1"
+#: Bytes that a damaged file is filled up to at most.
+LARGEST = 2**30
 
 
 class Journal:
@@ -130,14 +133,40 @@ def _checksum(arm: int, number: int, text: str) -> str:
 
 def _salvage(path: Path) -> tuple[list[Replicate], str | None, str | None]:
     """Every record that can be read and agrees with its checksum, what was damaged, and whose study it is."""
+    missing = _cut_off(path)
+    if missing:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as whole:
+            whole.write(path.read_bytes() + bytes(missing))
+            whole.flush()
+            found, damage, mine = _read_all(Path(whole.name), [f"{missing} bytes at its end are missing"])
+    else:
+        found, damage, mine = _read_all(path, [])
+    return list(found.values()), "; ".join(damage[:3]) or None, mine
+
+
+def _cut_off(path: Path) -> int:
+    """How many bytes a file lacks of what its own header says; SQLite reads nothing at all of such a file."""
+    with open(path, "rb") as file:
+        head = file.read(100)
+    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
+        return 0
+    page = int.from_bytes(head[16:18]) % 65536 or 65536
+    expected = (65536 if page == 1 else page) * int.from_bytes(head[28:32])
+    return max(0, min(expected, LARGEST) - path.stat().st_size)
+
+
+def _read_all(path: Path, damage: list[str]) -> tuple[dict[tuple[int, int], Replicate], list[str], str | None]:
+    """Every record of a file that opens, beside what is damaged."""
     found: dict[tuple[int, int], Replicate] = {}
-    damage: list[str] = []
     mine: str | None = None
     connection = sqlite3.connect(path, timeout=0.5)
     try:
         rows = connection.execute("SELECT value FROM study WHERE name = 'identity'").fetchall()
         mine = rows[0][0] if rows else None
-        count = connection.execute("SELECT max(rowid) FROM replicate").fetchone()[0] or 0
+        try:
+            count = connection.execute("SELECT max(rowid) FROM replicate").fetchone()[0] or 0
+        except sqlite3.DatabaseError:  # the end of the tree is lost, not its beginning: a record has 100 bytes or more
+            count = path.stat().st_size // 100
         for rowid in range(1, count + 1):
             try:
                 row = connection.execute("SELECT * FROM replicate WHERE rowid = ?", (rowid,)).fetchone()
@@ -161,4 +190,4 @@ def _salvage(path: Path) -> tuple[list[Replicate], str | None, str | None]:
         damage.append(str(error))
     finally:
         connection.close()
-    return list(found.values()), "; ".join(damage[:3]) or None, mine
+    return found, damage, mine

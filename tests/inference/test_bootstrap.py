@@ -135,7 +135,9 @@ def test_failures_are_counted_with_their_reasons():
 
 
 def test_nothing_but_failures():
-    found = Bootstrap.collect({"a": 1.0}, dict.fromkeys(range(3), Refitted({}, failure="not converged: here")), None, 1, 3)
+    found = Bootstrap.collect(
+        {"a": 1.0}, dict.fromkeys(range(3), Refitted({}, failure="not converged: here")), None, 1, 3
+    )
     with pytest.raises(MethodError, match=r"0 replicates succeeded: too few for an interval\. 3 × not converged: here"):
         found.confint()
     assert "0 of 3 replicates" in str(found)

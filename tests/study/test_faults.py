@@ -153,6 +153,10 @@ def test_damage_is_said_and_done_again(tmp_path: Path, damage: str) -> None:
     assert (tmp_path / "study.sqlite.damaged").exists()
     if damage == "last record":
         assert "7 finished replicates found" in said[0]
+    if damage == "cut off":
+        found = int(said[0].split("finished")[0].split()[-1])
+        assert 1 <= found < 8, "what stands before the cut is not lost"
+        assert "4096 bytes at its end are missing" in said[0]
     assert records(path) == 8
 
 
