@@ -91,6 +91,25 @@ def test_marginal_mean_is_the_integral(cbpp_fit):
     assert got["estimate"].item() == pytest.approx(expected, rel=1e-8)
 
 
+def test_marginal_means_of_draws_are_integrals_at_every_draw():
+    """What is averaged many draws at a time, one draw after the other."""
+    data = frame("cbpp")
+    model = bg.Model("p(incidence, size) ~ period + (1 | herd)", data, family="binomial")
+    fit = model.fit("laplace").refine(draws=40, proposals=2000, seed=1)
+    got = fit.predict(data.head(2), level="marginal")
+    draws, X = fit.result.draws, model.design.X[:2]
+    flat = zip(draws.beta.reshape(-1, 4), draws.theta.ravel())
+
+    def mean(eta, sd):
+        return integrate.quad(lambda z: stats.norm.pdf(z) / (1 + np.exp(-eta - sd * z)), -9, 9)[0]
+
+    means = np.array([[mean(eta, sd) for eta in X @ beta] for beta, sd in flat])
+    np.testing.assert_allclose(got["estimate"], means.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(got["se"], means.std(axis=0, ddof=1), rtol=1e-5)
+    effect = fit.average_effects("period", data, compare={"period": ("1", "2")}, level="marginal")
+    assert effect["estimate"].item() == pytest.approx((means[:, 1] - means[:, 0]).mean(), rel=1e-6)
+
+
 def test_marginal_standard_error_by_brute_force(cbpp_fit):
     """Delta method over (β, sd), with the gradient by differences of the integral."""
     row = frame("cbpp").iloc[[1]]
@@ -142,7 +161,7 @@ def test_responses_are_reproducible(cbpp_fit):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"kind": "median"}, "kind is"), ({"level": "group"}, "level is"), ({"ci": 95}, "probability")],
+    [({"kind": "median"}, "kind is"), ({"level": "group"}, "level is"), ({"ci": 95}, "between 0 and 1")],
 )
 def test_bad_options(cbpp_fit, options, words):
     with pytest.raises(bg.MethodError, match=words):
