@@ -16,7 +16,7 @@ from bayesglmm.inference.outcome import Outcome, outcome
 from bayesglmm.inference.terms import model_terms
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
-from bayesglmm.scores.gee import Marginal
+from bayesglmm.scores.gee_facts import Marginal
 from bayesglmm.scores.working import working_quantities
 
 Floats = NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from bayesglmm.result import Result, Status
 from bayesglmm.scores.clusters import read_clusters
 from bayesglmm.scores.correlation import WorkingCorrelation, get_correlation
 from bayesglmm.scores.gee_criteria import criteria
-from bayesglmm.scores.gee_facts import infeasible_binary, summary_facts, unaligned_rows
-from bayesglmm.scores.gee_loop import Equations, Solved, point_at, solve_equations, weighted_rows
+from bayesglmm.scores.gee_facts import Marginal, infeasible_binary, summary_facts, unaligned_rows
+from bayesglmm.scores.gee_loop import Equations, point_at, solve_equations, weighted_rows
 from bayesglmm.scores.jackknife import jackknife_covariance
 from bayesglmm.scores.likelihood import psi_for_scale
 from bayesglmm.scores.rows import problem_rows
-from bayesglmm.scores.small_sample import COVARIANCES, Parts, parts_at, robust_covariance
+from bayesglmm.scores.small_sample import COVARIANCES, parts_at, robust_covariance
 from bayesglmm.scores.solution import Solution, solve_mean_model
 
 Floats = NDArray[np.float64]
@@ -28,25 +28,6 @@ Floats = NDArray[np.float64]
 JACKKNIFE = "jackknife"
 #: Occasions above which the working correlation is not written out.
 MAX_SHOWN = 200
-
-
-@dataclass(frozen=True)
-class Marginal:
-    """A solved marginal model, for tests and diagnostics after the fit (``fit.result.extras["marginal"]``).
-
-    Parameters
-    ----------
-    equations : Equations
-        Sorted rows, family, link and working correlation.
-    solved : Solved
-        The solution.
-    parts : Parts
-        Scores and information of the clusters there.
-    """
-
-    equations: Equations
-    solved: Solved
-    parts: Parts
 
 
 @takes(

@@ -1,13 +1,34 @@
-"""What a marginal fit says of itself beside its coefficients: facts for the summary, and notes."""
+"""What a marginal fit says of itself beside its coefficients: its solution, facts for the summary, and notes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bayesglmm.problem import Problem
-from bayesglmm.scores.gee_loop import Equations, Point
+from bayesglmm.scores.gee_loop import Equations, Point, Solved
+from bayesglmm.scores.small_sample import Parts
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """A solved marginal model, for tests and diagnostics after the fit (``fit.result.extras["marginal"]``).
+
+    Parameters
+    ----------
+    equations : Equations
+        Sorted rows, family, link and working correlation.
+    solved : Solved
+        The solution.
+    parts : Parts
+        Scores and information of the clusters there.
+    """
+
+    equations: Equations
+    solved: Solved
+    parts: Parts
 
 
 def infeasible_binary(problem: Problem, equations: Equations, point: Point) -> tuple[str, ...]:
