@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,3 +148,34 @@ def teller(plan: Plan, every: float = 0.2) -> Progress:
             sys.stderr.flush()
 
     return tell
+
+
+@contextmanager
+def ticking(plan: Plan, text: str, every: float = 1.0) -> Iterator[None]:
+    """Say to `plan.progress` how long it has been, while something runs that says nothing itself.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked for.
+    text : str
+        What is going on.
+    every : float
+        Seconds between two reports.
+    """
+    hook, over, begun = plan.progress, Event(), time.perf_counter()
+
+    def tick() -> None:
+        assert callable(hook)
+        while not over.wait(every):
+            hook(0.0, f"{text}, {time.perf_counter() - begun:.0f} s so far")
+
+    thread = Thread(target=tick, daemon=True)
+    if callable(hook):
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread.ident is not None:
+            thread.join()

@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from bayesglmm import names
 from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
-from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats, whole_or_stopped
+from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats, ticking, whole_or_stopped
 from bayesglmm.graph.start import initial_values
 from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
 from bayesglmm.problem import Problem
@@ -152,22 +153,24 @@ def _through_pymc(name: str) -> Sampler:
         start: dict[str, Any] = {}
         if first is not None:
             start = {"initvals": first} | ({"init": "adapt_diag"} if own else {"nuts": {"jitter": False}})
-        tree = pm.sample(
-            plan.draws,
-            tune=plan.tune,
-            chains=plan.chains,
-            cores=min(plan.chains, os.cpu_count() or 1),
-            random_seed=plan.seed,
-            target_accept=plan.target_accept,
-            nuts_sampler=name,
-            var_names=wanted,
-            model=model,
-            quiet=plan.progress is not True,
-            progressbar=plan.progress is True,
-            compute_convergence_checks=False,
-            callback=report if own and callable(plan.progress) else None,
-            **start,
-        )
+        # Loops of the other two are compiled whole: they can only be timed from outside.
+        with nullcontext() if own else ticking(plan, f"compiling and sampling by {name}"):
+            tree = pm.sample(
+                plan.draws,
+                tune=plan.tune,
+                chains=plan.chains,
+                cores=min(plan.chains, os.cpu_count() or 1),
+                random_seed=plan.seed,
+                target_accept=plan.target_accept,
+                nuts_sampler=name,
+                var_names=wanted,
+                model=model,
+                quiet=plan.progress is not True,
+                progressbar=plan.progress is True,
+                compute_convergence_checks=False,
+                callback=report if own and callable(plan.progress) else None,
+                **start,
+            )
         return whole_or_stopped(tree, plan)
 
     return sample

@@ -75,7 +75,7 @@ def run(
     seed : int, optional
         The same seed gives the same draws on the same machine; one is drawn and kept in ``options`` when left out.
     sampler : {"nutpie", "pymc", "numpyro", "blackjax"}, optional
-        nutpie unless given.
+        nutpie unless given; with `marginalize` NUTS of our own, all chains in step.
     marginalize : {True, "laplace", "agq"}, optional
         Integrate the random effects out, sample the parameters alone, and draw the random effects afterwards: see
         :func:`bayesglmm.methods.marginalized.sample`. True is quadrature where `nodes` are given, else Laplace.
@@ -95,8 +95,8 @@ def run(
     target_accept : float, optional
         Mean acceptance probability the step size is adapted to: 0.9 on the whole graph, 0.65 on the marginal posterior.
     progress : callable or bool, optional
-        ``progress(fraction, text)`` is called a few times a second (from another thread; with nutpie and pymc);
-        True shows the sampler's own bar.
+        ``progress(fraction, text)`` is called a few times a second (by nutpie from another thread; for numpyro and
+        blackjax, whose loops are compiled whole, once a second with the time so far); True shows the sampler's own bar.
 
     Returns
     -------
@@ -111,15 +111,8 @@ def run(
     ConvergenceError
         No starting point with a finite density.
     """
-    for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
-        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-            raise MethodError(f"{name}={value!r}; a whole number of at least 1 is expected.")
-    if target_accept is not None and not 0.0 < target_accept < 1.0:
-        raise MethodError(f"target_accept={target_accept!r}; a number between 0 and 1 is expected.")
-    held = len(problem.design.columns) + sum(b.z.shape[1] * len(b.levels) for b in problem.design.blocks)
-    what = f"{chains} chains of {draws} draws of {held} parameters and random effects"
-    need_memory(float(draws) * chains * held, what)
     given = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "target_accept": target_accept}
+    _check(problem, given)
     if marginalize and pymc_model is not None:
         raise MethodError("marginalize= and pymc_model= do not go together: give model.to_pymc(marginalize=True).")
     if marginalize:
@@ -145,6 +138,20 @@ def run(
     options = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "sampler": sampler}
     options |= {"target_accept": target_accept, "init": init, "centred": list(setup.centred)}
     return summarise(problem, found, status, options)
+
+
+def _check(problem: Problem, given: dict[str, Any]) -> None:
+    """Refuse counts below one, rates that are none, and draws that memory would not hold."""
+    for name in ("draws", "tune", "chains"):
+        value = given[name]
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            raise MethodError(f"{name}={value!r}; a whole number of at least 1 is expected.")
+    target_accept, draws, chains = given["target_accept"], given["draws"], given["chains"]
+    if target_accept is not None and not 0.0 < target_accept < 1.0:
+        raise MethodError(f"target_accept={target_accept!r}; a number between 0 and 1 is expected.")
+    held = len(problem.design.columns) + sum(b.z.shape[1] * len(b.levels) for b in problem.design.blocks)
+    what = f"{chains} chains of {draws} draws of {held} parameters and random effects"
+    need_memory(float(draws) * chains * held, what)
 
 
 def _marginal(

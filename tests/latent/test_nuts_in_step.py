@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bayesglmm as bg
-from bayesglmm.graph.runner import Plan, teller
+from bayesglmm.graph.runner import Plan, teller, ticking
 from bayesglmm.latent import many
 from bayesglmm.latent.many import Many
 from bayesglmm.latent.nuts_trees import LARGEST, StepSize, Trees, turning
@@ -164,6 +165,19 @@ def test_progress_is_told_and_ends_at_one(capsys) -> None:
     tell = teller(Plan(1, 1, 1, 0, 0.65, True))
     tell(1.0, "done")
     assert "100 %  done" in capsys.readouterr().err
+
+
+def test_a_sampler_that_says_nothing_is_timed() -> None:
+    told: list[tuple[float, str]] = []
+    plan = Plan(1, 1, 1, 0, 0.65, lambda fraction, text: told.append((fraction, text)))
+    with ticking(plan, "sampling", every=0.01):
+        time.sleep(0.1)
+    assert len(told) >= 2
+    assert set(told) == {(0.0, "sampling, 0 s so far")}
+    count = len(told)
+    with ticking(plan._replace(progress=None), "sampling", every=0.01):
+        time.sleep(0.03)
+    assert len(told) == count
 
 
 def test_nutpie_on_the_same_density_finds_the_same() -> None:
