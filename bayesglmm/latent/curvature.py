@@ -155,11 +155,15 @@ def _differences(target: Target, point: TargetPoint, directions: Floats, steps: 
         if not np.isfinite(moved.value):
             h = -h
             moved = target.at(point.x + h * directions[:, i], point.mode)
-        along[i] = (point.gradient - moved.gradient) / h
+        along[i] = (point.gradient - moved.gradient) / h if np.isfinite(moved.value) else np.nan
         slopes[:, i] = (moved.mode.u - point.mode.u) / h
     # Symmetric only up to rounding, which is small in well-chosen directions: what is left is carried back.
     along = along @ directions
-    return 0.5 * (along + along.T), slopes
+    along = 0.5 * (along + along.T)
+    wild = ~np.isfinite(along)
+    if wild.any():  # no value on either side: said to be no maximum, instead of failing in the linear algebra
+        along = np.where(wild, -np.eye(len(along)), along)
+    return along, slopes
 
 
 def _whiter(along: Floats, free: Bools) -> Floats | None:

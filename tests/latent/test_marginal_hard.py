@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from reference_data import frame
 
 from bayesglmm.errors import MethodError, SeparationWarning
 from bayesglmm.latent import fit_marginal, marginal_loglik
+from bayesglmm.latent.curvature import _differences
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -208,3 +211,12 @@ def test_quasi_families_have_nothing_to_integrate():
     p = problem("y ~ x + (1 | g)", SLOPES, "quasipoisson")
     with pytest.raises(MethodError, match="quasi-family"):
         marginal_loglik(p, np.zeros(2), np.ones(1), np.empty(0))
+
+
+def test_a_gradient_that_is_not_finite_beside_the_optimum_is_no_maximum() -> None:
+    """Neither side of a step has a value: the information is not definite, and nothing is raised."""
+    point = SimpleNamespace(x=np.zeros(2), gradient=np.zeros(2), mode=SimpleNamespace(u=np.zeros(1)))
+    off = SimpleNamespace(value=-np.inf, gradient=np.full(2, np.nan), mode=SimpleNamespace(u=np.zeros(1)))
+    target = SimpleNamespace(at=lambda x, start: off)
+    along, _ = _differences(target, point, np.eye(2), np.full(2, 1e-5))
+    assert np.linalg.eigvalsh(along).max() < 0
