@@ -52,7 +52,7 @@ def reference(name: str) -> dict | None:
 
 
 def score(found: dict[str, tuple[float, float]], name: str) -> dict[str, float | str]:
-    """Worst bias in reference sds, and the sd ratio furthest from one, over the parameters.
+    """Worst bias in reference sds, and the sd ratio furthest from one, over the parameters; worst bias of coefficients.
 
     Parameters
     ----------
@@ -68,4 +68,11 @@ def score(found: dict[str, tuple[float, float]], name: str) -> dict[str, float |
     ratio = {k: found[k][1] / rows[k]["sd"] for k in rows}
     worst = max(bias, key=lambda k: abs(bias[k]))
     widest = max(ratio, key=lambda k: abs(np.log(ratio[k])))
-    return {"bias": bias[worst], "bias_of": worst, "sd_ratio": ratio[widest], "sd_ratio_of": widest}
+    fixed = max((abs(bias[k]) for k in rows if rows[k]["kind"] == "fixed"), default=0.0)
+    return {
+        "bias": bias[worst],
+        "bias_of": worst,
+        "sd_ratio": ratio[widest],
+        "sd_ratio_of": widest,
+        "fixed_bias": fixed,
+    }
