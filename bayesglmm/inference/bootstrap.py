@@ -18,6 +18,7 @@ from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.portable import portable
 from bayesglmm.inference.replicates import Bootstrap, Refitted, Task, run_here, run_portable
 from bayesglmm.inference.ticker import Progress, ticker
+from bayesglmm.latent.ordering import need_memory
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.registry import METHODS
 from bayesglmm.problem import Problem
@@ -97,6 +98,7 @@ def bootstrap(
     )
     original = {name: m.estimate for name, m in marginals(problem, result).items()}
     done = {} if resume is None else _finished(resume, original, ratio, seed)
+    need_memory(float(replicates) * (30 + 10 * len(original)), f"{replicates} replicates", "take fewer replicates")
     root = int(np.random.SeedSequence(seed if resume is None else resume.seed).entropy)  # type: ignore[arg-type]
     seeds = np.random.SeedSequence(root).spawn(replicates)
     done = {k: one for k, one in done.items() if k < replicates}

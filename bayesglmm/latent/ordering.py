@@ -135,8 +135,8 @@ def sparse_log_det(Q: Any) -> float:
     return plan.factorize(values).logdet
 
 
-def need_memory(numbers: float, what: str) -> None:
-    """Refuse arrays of draws that would not fit, before they are made.
+def need_memory(numbers: float, what: str, instead: str = "take fewer draws, or fewer rows") -> None:
+    """Refuse what would not fit, before it is made: arrays of draws, replicates.
 
     Parameters
     ----------
@@ -144,6 +144,8 @@ def need_memory(numbers: float, what: str) -> None:
         Numbers to be held; twice as much is taken while they are made.
     what : str
         What they are, for the error.
+    instead : str
+        What would help.
 
     Raises
     ------
@@ -154,5 +156,5 @@ def need_memory(numbers: float, what: str) -> None:
     if needed > MEMORY_LIMIT:
         raise MethodError(
             f"{what} would take about {needed / 2**30:.0f} GB of memory (the limit is {MEMORY_LIMIT / 2**30:.0f} GB): "
-            "take fewer draws, or fewer rows."
+            f"{instead}."
         )

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any
 
@@ -80,7 +81,8 @@ def _through(
     try:
         while queue or running:
             while queue and len(running) < window:
-                running[executor.submit(work, *job, queue[0])] = queue[0]
+                with deaf_children():
+                    running[executor.submit(work, *job, queue[0])] = queue[0]
                 queue.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 replicate = future.result()
@@ -123,6 +125,19 @@ def _cores() -> int:
 def _pool(workers: int) -> ProcessPoolExecutor:
     # "spawn": threads and BLAS of this process do not survive a fork.
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _in_worker)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Start processes with Ctrl-C blocked, which they inherit: it would reach them while they are still importing.
+
+    The signal waits until the block is left, and then reaches this process alone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_worker() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from bayesglmm.arguments import mapping, place, plain, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import Progress, ticker
+from bayesglmm.latent.ordering import need_memory
 from bayesglmm.methods.registry import choose, get_method
 from bayesglmm.model import Model
 from bayesglmm.study.conduct import conduct
@@ -24,6 +25,8 @@ from bayesglmm.study.source import Generated, Source, fixed_design
 
 #: Name of the only arm of a study that has one.
 ONLY = ""
+#: Numbers that one fit of one replicate comes to in memory: some ten parameters, six values each, with their names.
+KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,9 @@ class Study:
         KeyboardInterrupt
             Ctrl-C, with a message that says what is kept and how to go on.
         """
+        outcomes = float(self.replicates) * len(self.arms) * len(self.task.methods)
+        what = f"{self.replicates} replicates of {len(self.arms)} arm(s) by {len(self.task.methods)} method(s)"
+        need_memory(outcomes * KEPT, what, "take fewer replicates")
         wanted = [(a, k) for k in range(self.replicates) for a in range(len(self.arms))]
         keeper = nullcontext() if path is None else Journal(place("path", path), self.identity)
         with keeper as journal:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bayesglmm.errors import MethodError
+from bayesglmm.study.conduct import deaf_children
 
 
 @contextmanager
@@ -38,7 +39,9 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     except ImportError:
         raise MethodError("dask.distributed is not installed: pip install 'bayesglmm[dask]'.") from None
     if address == "local":
-        with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as here, Client(here) as client:
+        with deaf_children():  # Ctrl-C is for this process, not for workers that are still starting
+            here = LocalCluster(workers, threads_per_worker=1, dashboard_address=None)
+        with here, Client(here) as client:
             yield client
         return
     try:
