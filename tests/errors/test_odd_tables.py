@@ -249,8 +249,8 @@ def test_a_predictor_of_any_scale(power: int, fit: str) -> None:
     found = bg.Model(formula, odd, family, priors="flat").fit(method)
     wanted = expected.fixed[["estimate", "se"]].to_numpy(float)
     got = found.fixed[["estimate", "se"]].to_numpy(float) * np.where(found.fixed.index == "x", scale, 1.0)[:, None]
-    # The curvature of a marginal likelihood is taken where the quasi-Newton search hands over to Newton steps, up to 1e-4
-    # standard errors from the optimum: standard errors are that much off, and where it hands over depends on rounding.
+    # The curvature of a marginal likelihood is taken where the quasi-Newton search hands over to Newton steps, up to
+    # 1e-4 standard errors from the optimum: standard errors are that much off, and where it does depends on rounding.
     np.testing.assert_allclose(got, wanted, rtol=2e-5 if method == "laplace" else 1e-6)
     np.testing.assert_allclose(found.predict(odd)["estimate"], expected.predict(data)["estimate"], rtol=1e-6)
 
