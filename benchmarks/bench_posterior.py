@@ -15,14 +15,14 @@ are the smallest bulk effective size over coefficients, sds and auxiliaries; for
 
 Measured on a busy machine. (a) ``laplace+psis``, 4,000 draws: worst bias 0.07 sd and sd ratios 0.93 to 1.07 over the
 thirteen cases, k-hat below 0.5 in all but grouseticks (0.54); ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios
-0.80 to 1.32. (b) Two cores shared by twenty processes,
-included (not included), and how many times faster than Bambi's default; contraception's Bambi from an earlier hour:
+0.80 to 1.32. (b) Two cores shared by twenty processes, included (not included), and how many times faster than Bambi's
+default; Bambi on contraception and its nutpie from an earlier hour:
 
 =============  ===============  ==========================  =========================  ===============
 case           Bambi (default)  laplace+psis                marginal NUTS              Bambi (nutpie)
 =============  ===============  ==========================  =========================  ===============
 cbpp           3.99 (2.11)      0.09 (0.06), 44 (36) times  0.63 (0.59), 6.3 (3.6)     7.82 (0.23)
-contraception  13.3 (11.5)      0.62 (0.53), 21 (22) times  PENDING                    11.7 (3.45)
+contraception  13.3 (11.5)      0.62 (0.53), 21 (22) times  2.47 (1.22), 5.4 (9.4)     11.7 (3.45)
 epilepsy       14.5 (11.1)      0.70 (0.41), 21 (27) times  2.00 (1.41), 7.2 (7.8)     14.1 (5.48)
 =============  ===============  ==========================  =========================  ===============
 
