@@ -52,7 +52,8 @@ for wrong in ({"seed": 8}, {"alternative": None}):
     except bg.MethodError:
         pass
 try:
-    bg.bootstrap(small, 12, progress=lambda done, total: press())
+    sys.modules["bayesglmm.inference.bootstrap"].run_here = lambda task, seeds: press()
+    bg.bootstrap(small, 12)
     sys.exit("nothing was finished, and something returned")
 except KeyboardInterrupt as stopped:
     assert "nothing is kept" in str(stopped)
