@@ -29,15 +29,24 @@ def coords_dims(problem: Problem) -> tuple[dict[str, Any], dict[str, list[str]]]
         names.COEFFICIENTS: [names.COEFFICIENT_DIM],
         names.response_variable(problem.response.name): [names.OBS_DIM],
     }
-    for block in problem.design.blocks:
+    for block, cov in zip(problem.design.blocks, problem.covariance):
         group, level, column = block.group, names.level_dim(block.group), names.column_dim(block.group)
         coords |= {level: list(block.levels), column: list(block.columns)}
         dims[names.group_variable(group)] = [level, column]
         dims[names.sd_variable(group)] = [column]
-        bis = names.column_dim_bis(group)
-        coords[bis] = list(block.columns)
-        dims[names.corr_variable(group)] = [column, bis]
+        coords[names.pair_dim(group)] = [names.pair_label(block, i, j) for i, j in names.correlated_pairs(cov)]
+        dims[names.corr_variable(group)] = [names.pair_dim(group)]
     return coords, dims
+
+
+def in_pairs(problem: Problem, variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The same with correlations by pair of columns: a matrix of them has constants in it, which no summary likes."""
+    out = dict(variables)
+    for block, cov in zip(problem.design.blocks, problem.covariance):
+        name, pairs = names.corr_variable(block.group), np.array(list(names.correlated_pairs(cov)), dtype=int)
+        if name in out:
+            out[name] = out[name][..., pairs[:, 0], pairs[:, 1]]
+    return out
 
 
 #: Numbers (draws × rows) of one portion of the log-likelihood.
@@ -108,9 +117,10 @@ def to_datatree(problem: Problem, result: Result) -> Any:
         sampled["posterior"] = posterior_variables(problem, result.draws)
         sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
         sampled["log_prior"] = log_prior(problem, sampled["posterior"])
+        sampled["posterior"] = in_pairs(problem, sampled["posterior"])
         if result.draws.stats:
             sampled["sample_stats"] = dict(result.draws.stats)
-    # The density of a correlation matrix is one number, whatever the dimensions of the matrix.
+    # The density of a correlation matrix is one number, however many correlations there are.
     own = {"log_prior": {k: v for k, v in dims.items() if not k.endswith(".corr")}}
     datasets = {
         name: _dataset(group, ["chain", "draw"], coords, own.get(name, dims)) for name, group in sampled.items()
@@ -129,7 +139,7 @@ def prior_datatree(problem: Problem, draws: Draws, responses: Floats) -> Any:
     name = names.response_variable(problem.response.name)
     sample_dims = ["chain", "draw"]
     groups = {
-        "prior": _dataset(posterior_variables(problem, draws), sample_dims, coords, dims),
+        "prior": _dataset(in_pairs(problem, posterior_variables(problem, draws)), sample_dims, coords, dims),
         "prior_predictive": _dataset({name: responses}, sample_dims, coords, dims),
         "observed_data": _dataset({name: problem.response.y}, [], coords, dims),
     }

@@ -8,12 +8,15 @@ variable                  what                                            dims
 ``beta``                  coefficients                                    ``coefficient``
 ``<group>``               random effects b                                ``<group>.level``, ``<group>.column``
 ``<group>.sd``            their standard deviations                       ``<group>.column``
-``<group>.corr``          their correlations, when the model has any      ``<group>.column``, ``<group>.column_bis``
+``<group>.corr``          their correlations, when the model has any      ``<group>.pair``
 ``<group>.u``             standardised random effects (graph only)        ``<group>.level``, ``<group>.column``
 ``sigma``, ``theta`` ...  auxiliaries of the family, natural scale        none
 ``zi[x]``, ...            coefficients of an auxiliary's own formula      none
 the response's name       observed data, log-likelihood, predictions      ``obs_id``
 ========================  ==============================================  =====================================
+
+In the graph ``<group>.corr`` is the whole matrix, ``<group>.column`` × ``<group>.column_bis``: its diagonal would be a
+constant in every summary of draws.
 
 A column called like one of ours (``beta``, ``sigma``) becomes ``beta_``.
 """
@@ -85,6 +88,11 @@ def column_dim_bis(group: str) -> str:
     return f"{safe(group)}.column_bis"
 
 
+def pair_dim(group: str) -> str:
+    """Dimension of a group's correlated pairs of columns."""
+    return f"{safe(group)}.pair"
+
+
 def auxiliary_label(name: str, column: str) -> str:
     """A coefficient of an auxiliary's linear predictor: ``"zi[mined[T.yes]]"``."""
     return f"{name}[{column.replace('/', ':')}]"
@@ -127,4 +135,9 @@ def sd_label(block: RandomBlock, column: int, count: int) -> str:
 
 def corr_label(block: RandomBlock, i: int, j: int) -> str:
     """A correlation as one parameter: ``"Subject.corr[Days, Intercept]"``."""
-    return f"{block.group}.corr[{block.columns[i]}, {block.columns[j]}]"
+    return f"{block.group}.corr[{pair_label(block, i, j)}]"
+
+
+def pair_label(block: RandomBlock, i: int, j: int) -> str:
+    """Two columns of a group: ``"Days, Intercept"``."""
+    return f"{block.columns[i]}, {block.columns[j]}"

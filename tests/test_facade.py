@@ -220,3 +220,16 @@ def test_idata_without_a_distribution(model):
     tree = model.fit("pql").idata
     assert set(tree.children) == {"observed_data", "constant_data", "fit"}
     assert tree["observed_data"]["incidence"].values.tolist() == frame("cbpp")["incidence"].tolist()
+
+
+def test_arviz_summaries_of_correlated_slopes_have_nothing_to_complain_of() -> None:
+    """A matrix of correlations has a constant diagonal: draws have one variable per pair, named as in the tables."""
+    import arviz as az
+
+    fit = bg.Model("Reaction ~ Days + (1 + Days | Subject)", frame("sleepstudy").astype({"Subject": str})).fit(
+        "laplace"
+    )
+    table = az.summary(fit.idata)
+    assert [row for row in table.index if "corr" in row] == ["Subject.corr[Days, Intercept]"]
+    assert table["r_hat"].notna().all()
+    assert fit.idata["posterior"]["Subject.corr"].sizes["Subject.pair"] == 1
