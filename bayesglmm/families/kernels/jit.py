@@ -2,13 +2,19 @@
 
 Modules whose row formulas are to be compiled (``rows_*.py``) import numba at the top and are imported only from
 inside a kernel factory. numba's disk cache looks at the date of the file that holds the compiled function, not at
-the helpers it calls from ``special.py``: a checksum of that file is made part of the cached name.
+the helpers it calls from ``special.py``: a checksum of that file is made part of the cached name. It keeps a function
+and its ufunc wrapper in two files, and the wrapper knows the function by a name that differs from process to process:
+files of two processes that compile at the same time must not be mixed (a call would be a segmentation fault), so that
+one process at a time reads and writes them.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +27,25 @@ _HERE = "bayesglmm.families.kernels"
 @cache
 def _helpers() -> str:
     return f"{zlib.crc32(Path(__file__).with_name('special.py').read_bytes()):08x}"
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold a lock beside numba's cache, or, where nothing can be written there, in the folder for temporary files."""
+    from filelock import FileLock
+
+    beside = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "__pycache__")
+    lock = FileLock(beside / "bayesglmm.lock")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):  # read-only, or a file system without locks
+        lock = FileLock(Path(tempfile.gettempdir()) / f"bayesglmm-{Path.home().name}.lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @cache
@@ -49,4 +74,5 @@ def compiled(module: str, name: str) -> Callable[..., Any]:
     n_in = len(arguments) - n_out
     layout = ",".join(["()"] * n_in) + "->" + ",".join(["()"] * n_out)
     signature = (float64,) * n_in + (float64[:],) * n_out
-    return guvectorize([signature], layout, cache=True)(function)
+    with _one_at_a_time():
+        return guvectorize([signature], layout, cache=True)(function)
