@@ -51,7 +51,9 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
     if problem.priors is None or not all(p.proper for _, p in problem.priors.items()):
         raise MethodError("a marginal likelihood needs proper priors for every parameter; see model.priors.")
     if not is_posterior(problem, result):
-        raise MethodError(f"a {result.method} fit is no posterior: fit by laplace, agq, inla or mcmc, with priors.")
+        raise MethodError(
+            f"a fit by {result.method!r} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
+        )
     from bayesglmm.latent.conditional import solve_at
     from bayesglmm.latent.importance import settle
     from bayesglmm.latent.posterior import found_optimum

@@ -70,7 +70,9 @@ def pointwise(
         A fit without a posterior, an unknown unit, or groups that cannot be left out one by one.
     """
     if not is_posterior(problem, result):
-        raise MethodError(f"a {result.method} fit is no posterior: fit by laplace, agq, inla or mcmc, with priors.")
+        raise MethodError(
+            f"a fit by {result.method!r} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
+        )
     labels: list[Any]
     if unit == "row":
         name, labels, of_row = "row", list(range(problem.design.nobs)), np.arange(problem.design.nobs)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.nesting import nesting
+from bayesglmm.latent.laplace_error import looking_nodes, marginal_shift
+from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.quadrature_nodes import Nodes, in_words, settle_nodes
 from bayesglmm.latent.target import Target, TargetPoint
 
@@ -15,26 +16,23 @@ from bayesglmm.latent.target import Target, TargetPoint
 MORE = 1.6
 #: A change of the log-likelihood that is worth mentioning.
 CHANGE = 1e-3
-#: A change of a Laplace log-likelihood that is, the nodes that look for it, and the most rows they look at.
-FAR, LOOK, LOOKED_AT = 1.0, (5, 5), 10_000
+#: Standard errors that Laplace may move estimates by unsaid, and the most values at rows and nodes that look for it.
+FAR, LOOKED_AT = 0.2, 3e5
 
 
-def nodes_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
-    """A note when more nodes change the log-likelihood at the estimate.
-
-    The Laplace approximation of one grouping factor is left to :func:`fit.quadrature_path`; with two nested ones it can
-    be tens of units from the likelihood when the inner levels have few rows, so there a small quadrature looks.
+def nodes_note(target: Target, optimum: Optimum) -> tuple[str, ...]:
+    """A note when more nodes change the log-likelihood at the estimate, or move estimates away from Laplace's.
 
     Parameters
     ----------
     target : Target
         What was maximised.
-    point : TargetPoint
+    optimum : Optimum
         Where.
     """
-    objective = target.objective
+    objective, point = target.objective, optimum.point
     if objective.nodes == 1:
-        return _laplace_note(target, point)
+        return _laplace_note(target, optimum)
     more = _more(objective.nodes)
     used = f"{in_words(objective.nodes)} quadrature nodes"
     try:
@@ -52,17 +50,14 @@ def nodes_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
     )
 
 
-def _laplace_note(target: Target, point: TargetPoint) -> tuple[str, ...]:
-    structure = target.objective.structure
-    free = all(b.precision is None for b in structure.layouts)
-    if structure.n > LOOKED_AT or not free or nesting(structure.layouts) is None:
+def _laplace_note(target: Target, optimum: Optimum) -> tuple[str, ...]:
+    shift = marginal_shift(target, optimum, LOOKED_AT) if optimum.converged else np.nan
+    if not shift > FAR:
         return ()
-    change = _change(target, point, LOOK)
-    if not np.isfinite(change) or abs(change) <= FAR:
-        return ()
+    more = in_words(looking_nodes(target.objective.structure))
     return (
-        f"the Laplace approximation is poor for these nested effects: {in_words(LOOK)} quadrature nodes change the "
-        f"log-likelihood at the estimate by {change:+.3g}; method='agq' integrates them properly",
+        f"the Laplace approximation is poor here: held against {more} quadrature nodes at the optimum, it moves "
+        f"estimates by up to {shift:.2g} standard errors; method='agq' integrates the random effects properly",
     )
 
 

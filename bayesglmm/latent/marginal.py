@@ -202,7 +202,7 @@ def _result(problem: Problem, target: Target, optimum: Optimum, drawn, seconds: 
             (
                 *optimum.notes,
                 *(() if separated else identification_notes(problem, coordinates, optimum.curvature)),
-                *nodes_note(target, optimum.point),
+                *nodes_note(target, optimum),
             ),
             seconds,
             condition=optimum.curvature.condition,

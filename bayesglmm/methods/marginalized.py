@@ -23,6 +23,8 @@ from bayesglmm.result import Draws, Result
 OWN = "in step"
 #: Share of proposals of the random effects' independence sampler below which a note says so.
 GAUSSIAN_ENOUGH = 0.5
+#: Sds that Laplace may move posterior means before a note says so.
+SHIFT = 0.1
 
 
 @takes(marginalize=plain)
@@ -129,6 +131,7 @@ def sample(
     (2, 50, 4, 1)
     """
     _check(problem, effects, sampler)
+    from bayesglmm.latent.laplace_error import marginal_shift
     from bayesglmm.latent.nuts import sample_by_nutpie, sample_target, whiten
     from bayesglmm.latent.nuts_effects import draw_effects
     from bayesglmm.latent.target import make_target
@@ -143,6 +146,7 @@ def sample(
     with one_thread():
         target = make_target(proper, nodes, kernel)
         optimum = _centre(proper, target, start)
+        shift = marginal_shift(target, optimum) if nodes == 1 else np.nan
         sampled = (sample_by_nutpie if sampler == "nutpie" else sample_target)(whiten(target, optimum), plan)
         x = sampled.x.reshape(-1, sampled.x.shape[-1])
         u, accepted = draw_effects(target, optimum, x, np.random.default_rng((seed, 1)), effects == "exact")
@@ -150,7 +154,7 @@ def sample(
     options = {"draws": draws, "tune": tune, "chains": chains, "seed": seed, "sampler": sampler or OWN}
     options |= {"marginalize": "laplace" if nodes == 1 else "agq", "nodes": nodes, "kernel": kernel}
     options |= {"effects": effects, "target_accept": target_accept}
-    return _result(problem, found, accepted, options, time.perf_counter() - began)
+    return _result(problem, found, accepted, shift, options, time.perf_counter() - began)
 
 
 def _check(problem: Problem, effects: str, sampler: str | None) -> None:
@@ -241,7 +245,9 @@ def _packed(target: Any, x: Any, u: Any, shape: tuple[int, int], stats: dict[str
     return Draws(chained(flat.beta), chained(flat.theta), chained(flat.psi), own, independent=False, stats=stats)
 
 
-def _result(problem: Problem, draws: Draws, accepted: Any, options: dict[str, Any], seconds: float) -> Result:
+def _result(
+    problem: Problem, draws: Draws, accepted: Any, shift: float, options: dict[str, Any], seconds: float
+) -> Result:
     from bayesglmm.graph.variables import scalar_parameters
     from bayesglmm.methods.mcmc import judge, summarise
     from bayesglmm.parameters import posterior_variables
@@ -251,6 +257,10 @@ def _result(problem: Problem, draws: Draws, accepted: Any, options: dict[str, An
     nodes = options["nodes"]
     how = "Laplace's approximation" if nodes == 1 else f"adaptive quadrature, nodes={nodes}"
     facts: dict[str, str] = {"random effects": f"integrated out by {how}, then drawn given the parameters"}
+    if shift > SHIFT:
+        note = "held against quadrature at the mode, Laplace's approximation of the random effects moves posterior "
+        note += f"means by up to {shift:.2g} sds: use marginalize='agq'."
+        status = replace(status, notes=(*status.notes, note))
     if np.isfinite(accepted).any():
         share = float(np.nanmean(accepted))
         facts["Gaussian proposals of random effects taken"] = f"{100 * share:.0f} %"

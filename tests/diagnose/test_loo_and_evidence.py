@@ -243,7 +243,7 @@ def test_what_cannot_be_left_out_is_said() -> None:
         fit.loo("group")
     with pytest.raises(bg.MethodError, match="unit is 'h'; 'row', 'group' or 'g' is expected"):
         MODEL.fit("laplace").loo("h")
-    with pytest.raises(bg.MethodError, match="pql fit is no posterior"):
+    with pytest.raises(bg.MethodError, match="fit by 'pql' is no posterior"):
         MODEL.fit("pql").loo()
     with pytest.raises(bg.MethodError, match="these are an approximation's"):
         MODEL.fit("laplace").waic()

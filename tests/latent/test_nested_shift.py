@@ -11,11 +11,15 @@ from reference_data import frame
 from scipy.special import expit
 
 import bayesglmm as bg
+from bayesglmm.latent.laplace_error import marginal_shift
 from bayesglmm.latent.nested_laplace import strategy
 from bayesglmm.latent.nested_laplace.effects import level_moments
 from bayesglmm.latent.nested_laplace.fit import _optimum, hyper_target
 from bayesglmm.latent.nested_laplace.shift import laplace_shift
 from bayesglmm.latent.objective import make_objective
+from bayesglmm.latent.restart import search
+from bayesglmm.latent.start import starting_point
+from bayesglmm.latent.target import make_target
 from bayesglmm.marginals import marginals
 
 P = bg.Prior
@@ -185,3 +189,26 @@ def test_responses_in_absurd_units_are_refused() -> None:
     data = frame("dyestuff").assign(Yield=lambda d: d["Yield"] * 1e-30)
     with pytest.raises(bg.DataError, match="values of size"):
         bg.Model("Yield ~ 1 + (1 | Batch)", data).fit("inla")
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("ohio", 1.0, 2.5), ("cbpp", 0.0, 0.1)])
+def test_a_laplace_fit_and_nuts_by_laplace_say_how_far_they_are_off(name: str, low: float, high: float) -> None:
+    """Long runs of NUTS have ohio's sd 1.3 sds above the one by Laplace; cbpp's parameters are within 0.04."""
+    model = bg.load_model(name)
+    target = make_target(model.problem)
+    optimum = search(target, starting_point(model.problem, target.objective, target.coordinates))
+    shift = marginal_shift(target, optimum)
+    assert low <= shift <= high
+    fit = model.fit("laplace")
+    said = f"it moves estimates by up to {shift:.2g} standard errors; method='agq'"
+    assert any(said in note for note in fit.status.notes) == (shift > 0.2)
+
+
+def test_the_shift_is_the_newton_step_to_the_quadratures_optimum() -> None:
+    """Where Laplace is nearly right the first-order move is that of the estimates themselves."""
+    model = bg.load_model("cbpp")
+    target, exact = make_target(model.problem), make_target(model.problem, 7)
+    optimum, other = (search(t, starting_point(model.problem, t.objective, t.coordinates)) for t in (target, exact))
+    moved = other.point.x - optimum.point.x
+    size = np.sqrt(moved @ optimum.curvature.information @ moved)
+    assert marginal_shift(target, optimum) == pytest.approx(size, rel=0.02)

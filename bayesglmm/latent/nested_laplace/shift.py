@@ -16,35 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesglmm.latent.laplace_error import affordable, can_look, looking_nodes
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.nesting import nesting
 from bayesglmm.latent.quadrature_nodes import Nodes
 from bayesglmm.latent.target import make_target
 
 if TYPE_CHECKING:
     from bayesglmm.latent.nested_laplace.hyper import HyperTarget
     from bayesglmm.latent.outer import Optimum
-    from bayesglmm.latent.structure import Structure
     from bayesglmm.problem import Problem
-
-#: Nodes per dimension that Laplace is held against, by the number of random effects per level; the most rows and nodes
-#: that are looked at.
-LOOK = {1: 7, 2: 5, 3: 3}
-LOOK_BEYOND = 2
-MOST_VALUES = 2e7
-
-
-def can_look(structure: Structure) -> bool:
-    """Whether there is a quadrature: for one grouping factor, or two nested ones, without a known covariance."""
-    layouts = structure.layouts
-    free = all(b.precision is None for b in layouts)
-    return free and (len(layouts) == 1 or nesting(layouts) is not None)
-
-
-def looking_nodes(structure: Structure) -> Nodes:
-    """The nodes that Laplace is held against."""
-    own = [LOOK.get(b.size, LOOK_BEYOND) for b in structure.layouts]
-    return own[0] if len(own) == 1 else (5, 5) if all(b.size == 1 for b in structure.layouts) else (3, 3)
 
 
 def laplace_shift(
@@ -69,12 +49,10 @@ def laplace_shift(
         NaN where there is no quadrature for the model, where it would take too long, or where it fails.
     """
     structure = target.objective.structure
-    if not structure.m or not can_look(structure):
+    if not can_look(structure):
         return np.nan
     more = looking_nodes(structure) if more is None else more
-    sizes = [b.size for b in structure.layouts]
-    each = more if isinstance(more, tuple) else (more,) * len(sizes)
-    if structure.n * np.prod([float(k) ** q for k, q in zip(each, sizes)]) > MOST_VALUES:
+    if not affordable(structure, more):
         return np.nan
     whole = make_target(replace(problem, priors=target.priors), 1, kernel)
     _, theta, psi = target.coordinates.split(optimum.point.x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.nested_laplace.shift import can_look
+from bayesglmm.latent.laplace_error import can_look
 from bayesglmm.latent.nesting import nesting
 from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settle_nodes
 
