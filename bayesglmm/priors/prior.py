@@ -67,7 +67,7 @@ class Prior:
     >>> print(Prior("Gamma", alpha=0.5, beta=0.0164, on="precision"))
     Gamma(alpha=0.5, beta=0.0164) on the precision
     >>> print(Prior("Normal", mu=0, sigma=2.5, at="means"))
-    Normal(mu=0, sigma=2.5) at the columns' means
+    Normal(mu=0, sigma=2.5) at means
     >>> print(Prior("Wishart", df=5, scale=[1, 0.25], on="precision"))
     Wishart(df=5, scale=[1, 0.25]) on the precision
     """
@@ -108,7 +108,7 @@ class Prior:
 
     def __str__(self) -> str:
         inside = ", ".join(f"{k}={_printed(v)}" for k, v in self.params)
-        where = "" if self.at == "zero" else " at the columns' means"
+        where = "" if self.at == "zero" else " at means"
         return f"{self.name}({inside})" + ("" if self.on == "value" else f" on the {self.on}") + where
 
     def __repr__(self) -> str:

@@ -203,7 +203,7 @@ def test_own_prior_is_of_the_intercept_itself_unless_it_says_so() -> None:
     bars = table(7.0)[["x", "z"]].mean().to_numpy()
     assert means.coefficient_density(x)[0][0] == pytest.approx(own.log_density(x[0] + bars @ x[1:])[0])
     shown = model(7.0, {"Intercept": Prior("Normal", sigma=2, at="means")}).priors
-    assert shown.loc["Intercept", "prior"] == "Normal(mu=0, sigma=2) at the columns' means"
+    assert shown.loc["Intercept", "prior"] == "Normal(mu=0, sigma=2) at means"
     assert repr(Prior("Normal", sigma=2, at="means")) == "Prior('Normal', mu=0.0, sigma=2.0, at='means')"
 
 
