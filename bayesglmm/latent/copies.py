@@ -88,10 +88,9 @@ class Copies:
 
     def loadings(self, points: Points) -> Loadings:
         """A = ZΛ(θ) of every copy."""
-        lambdas = [self.objective.lambdas(theta) for theta in points.theta]
         rows = tuple(
-            np.einsum("nq,sqr->snr", b.z, np.stack([own[k] for own in lambdas])).reshape(-1, b.size)
-            for k, b in enumerate(self.objective.structure.layouts)
+            np.einsum("nq,sqr->snr", b.z, own).reshape(-1, b.size)
+            for b, own in zip(self.objective.structure.layouts, self.objective.lambdas(points.theta))
         )
         return Loadings(self.structure, rows)
 
