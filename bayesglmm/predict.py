@@ -124,7 +124,11 @@ def random_spread(problem: Problem, design: Design, theta: Floats) -> Floats:
     """Standard deviation of each row's random part, sqrt(Σ z'ΛΛ'z): shape (n,), or (draws, n) for draws of θ."""
     total = np.zeros((*theta.shape[:-1], design.nobs))
     for block, covariance, where in zip(design.blocks, problem.covariance, theta_slices(problem)):
-        total += np.sum(np.square(block.z @ covariance.factor(theta[..., where])), axis=-1)
+        if theta.ndim == 1:
+            factor = covariance.factor(theta[where])
+        else:
+            factor = np.stack([covariance.factor(t[where]) for t in theta])
+        total += np.sum(np.square(block.z @ factor), axis=-1)
     return np.sqrt(total)
 
 
