@@ -75,7 +75,7 @@ def new_effects(problem: Problem, theta: Floats, rng: np.random.Generator) -> tu
     if not problem.design.blocks:
         return ()
     structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
-    factors = [np.stack([c.factor(t) for t in theta[:, s]]) for c, s in zip(problem.covariance, theta_slices(problem))]
+    factors = [c.factor(theta[:, s]) for c, s in zip(problem.covariance, theta_slices(problem))]
     # With no data H is the prior precision of u, and its factor draws from the prior.
     prior = structure.at([f[0] for f in factors]).factorize(np.zeros(problem.design.nobs))
     u = prior.sample(rng, len(theta))

@@ -117,12 +117,9 @@ def pack_draws(target: Target, x: Floats, u: Floats, stats: dict[str, Floats]) -
     """Vectors of the target and their standardised effects, shape (draws, d) and (draws, m), as draws of one chain."""
     objective, coordinates = target.objective, target.coordinates
     beta, theta, psi = coordinates.split_many(x)
-    lambdas = [objective.lambdas(row) for row in theta]
     effects = tuple(
-        np.einsum(
-            "slr,sqr->slq", u[:, b.start : b.stop].reshape(len(x), b.levels, b.size), np.stack([L[k] for L in lambdas])
-        )
-        for k, b in enumerate(objective.structure.layouts)
+        np.einsum("slr,sqr->slq", u[:, b.start : b.stop].reshape(len(x), b.levels, b.size), own)
+        for b, own in zip(objective.structure.layouts, objective.lambdas(theta))
     )
     if not coordinates.log_scales:  # scales that moved freely through zero; a log knows no sign
         parts = [[c.canonical(t) for c, t in zip(objective.covariance, coordinates.blockwise(row))] for row in theta]
