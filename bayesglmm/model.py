@@ -14,7 +14,8 @@ from bayesglmm.design import row_values
 from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning, warn
 from bayesglmm.fit import Fit
 from bayesglmm.methods.registry import ROW_OPTIONS, applicable, choose, get_method, natural_method, objection
-from bayesglmm.parameters import pack, parameter_names
+from bayesglmm.parameters import error_names, pack
+from bayesglmm.priors import flat_priors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +159,8 @@ class Model:
         import pandas as pd
 
         if self.problem.priors is None:
-            names = parameter_names(self.problem)
+            flat = flat_priors(self.design, self.family, self.problem.covariance)
+            names = [*(name for name, _ in flat.items()), *error_names(self.problem)]
             return pd.DataFrame({"prior": ["flat"] * len(names)}, index=pd.Index(names, name="parameter"))
         return self.problem.priors.table()
 

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
-from bayesglmm.arguments import mapping, takes
+from bayesglmm.arguments import mapping, numeric, refused, takes
 from bayesglmm.covariance import sd_corr
 from bayesglmm.errors import MethodError
+from bayesglmm.families import auxiliary_range
 from bayesglmm.links import get_link
 from bayesglmm.problem import Problem
 
@@ -74,7 +75,7 @@ def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
     Raises
     ------
     MethodError
-        An unknown, missing or misshapen parameter.
+        An unknown, missing or misshapen parameter, or a value outside the range of its natural scale.
     """
     known = parameter_names(problem)
     for name in values:
@@ -85,23 +86,36 @@ def pack(problem: Problem, values: Mapping[str, Any]) -> Parameters:
     missing = [n for n in known if n not in values and not n.endswith(".corr")]
     if missing:
         raise MethodError(f"no value given for {', '.join(missing)}. This model has: {', '.join(known)}.")
-    beta = np.array([float(values[c]) for c in problem.design.columns])
+    beta = np.array([_number(c, values[c]) for c in problem.design.columns])
     theta = [_pack_block(problem, k, values) for k in range(len(problem.design.blocks))]
-    theta.append(np.array([float(values[name]) for name in error_names(problem)]))
-    psi = [float(get_link(a.link).eta(np.asarray(values[a.name], float))) for a in problem.auxiliaries]
+    theta.append(np.array([_number(name, values[name]) for name in error_names(problem)]))
+    psi = [
+        float(get_link(a.link).eta(np.asarray(_number(a.name, values[a.name], *auxiliary_range(a)))))
+        for a in problem.auxiliaries
+    ]
     return Parameters(beta, np.concatenate([*theta, np.empty(0)]), np.array(psi))
+
+
+def _number(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
+    """One number, not outside its range."""
+    x = numeric(name, value)
+    if x.size != 1 or np.isnan(x).any() or (np.isinf(x).any() and low == -np.inf) or not low <= x.item() <= high:
+        between = f"between {low:g} and {high:g}" if high < np.inf else f"above {low:g}"
+        raise refused(name, value, "one number" + ("" if low == -np.inf else f" {between}, on its natural scale,"))
+    return float(x.item())
 
 
 def _pack_block(problem: Problem, k: int, values: Mapping[str, Any]) -> Floats:
     block, covariance = problem.design.blocks[k], problem.covariance[k]
     q = len(block.columns)
-    sd = np.asarray(values[f"{block.group}.sd"], dtype=float)
-    if sd.ndim > 1 or sd.size not in (1, q) or np.any(sd < 0):
+    sd = numeric(f"{block.group}.sd", values[f"{block.group}.sd"])
+    if sd.ndim > 1 or sd.size not in (1, q) or not np.all((sd >= 0) & np.isfinite(sd)):
         raise MethodError(f"{block.group}.sd is {sd.tolist()}; expected {q} non-negative number(s).")
-    corr = np.asarray(values.get(f"{block.group}.corr", np.eye(q)), dtype=float)
+    corr = numeric(f"{block.group}.corr", values.get(f"{block.group}.corr", np.eye(q)))
     if corr.ndim == 0 and q == 2:
         corr = np.array([[1.0, float(corr)], [float(corr), 1.0]])
-    if corr.shape != (q, q) or not np.allclose(np.diag(corr), 1.0) or np.linalg.eigvalsh(corr)[0] < -1e-10:
+    square = corr.shape == (q, q) and np.isfinite(corr).all() and np.allclose(corr, corr.T)
+    if not square or not np.allclose(np.diag(corr), 1.0) or np.linalg.eigvalsh(corr)[0] < -1e-10:
         raise MethodError(f"{block.group}.corr must be a {q} x {q} correlation matrix.")
     return covariance.from_sd_corr(np.broadcast_to(sd, (q,)), corr)
 

@@ -12,6 +12,7 @@ from bayesglmm.latent.linear import LinearModel
 from bayesglmm.latent.structure import analyse
 from bayesglmm.latent.working import fit_working
 from bayesglmm.links import get_link
+from bayesglmm.names import sd_label
 from bayesglmm.priors import Prior, PriorSet, flat_priors, log_prior
 from bayesglmm.problem import Problem
 
@@ -107,8 +108,7 @@ def marginal_density(problem: Problem) -> MarginalDensity:
             raise MethodError(
                 f"the random effects of {block.group} are correlated: write (x || {block.group}), or take 'mcmc'."
             )
-        several = len(block.columns) > 1
-        names += [f"{block.group}.{c}.sd" if several else f"{block.group}.sd" for c in block.columns]
+        names += [sd_label(block, j, len(block.columns)) for j in range(len(block.columns))]
     priors = problem.priors or flat_priors(design, family, problem.covariance)
     known, mean, variance = _normal(priors)
     free = tuple(Prior("Flat") for _ in priors.coefficients)

@@ -38,7 +38,7 @@ class VariancePosterior:
     Parameters
     ----------
     names : tuple of str
-        The parameters: ``"g.sd"`` (``"g.x.sd"`` for one of several columns) and ``"sigma"``.
+        The parameters: ``"g.sd"`` (``"g.sd[x]"`` for one of several columns) and ``"sigma"``.
     nodes : tuple of ndarray
         Values of each.
     weights : tuple of ndarray

@@ -70,8 +70,11 @@ def marginal_loglik(
     ------
     MethodError
         For a quasi-family, or nodes that do not go with the model.
+    DataError
+        A response too large or small (see :func:`bayesglmm.latent.units.check_units`).
     """
     _require_likelihood(problem)
+    check_units(problem)
     if order not in (1, 2) or (order == 2 and nodes != 1):
         raise MethodError(f"order={order!r}, nodes={nodes}: order 2 is Laplace's second-order correction, of one node.")
     with one_thread():

@@ -11,7 +11,7 @@ import numpy as np
 from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import SpecError
 from bayesglmm.families import auxiliary_range
-from bayesglmm.names import auxiliary_label, scale_columns
+from bayesglmm.names import auxiliary_label, scale_columns, sd_label
 from bayesglmm.priors import defaults, wishart
 from bayesglmm.priors.heights import Height, heights_of
 from bayesglmm.priors.prior import Prior
@@ -45,11 +45,11 @@ def resolve_priors(
     ----------
     request : {"default", "flat"} or mapping
         A mapping names :class:`Prior` objects by target: ``"Intercept"``, a coefficient's name, ``"fixed"`` (or
-        ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.<column>.sd"`` for
+        ``"b"``) for all slopes, ``"<group>.sd"`` for all sds of a grouping factor, ``"<group>.sd[<column>]"`` for
         one, ``"<group>.corr"``, ``"<group>.cov"`` (a Wishart prior in place of those), or an auxiliary (``"sigma"``,
         ``"theta"``, ...). A more specific target wins. Where an auxiliary has its own formula its coefficients are
-        ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes. The names that tables give parameters will do too:
-        ``"<group>.sd[<column>]"``, ``"Residual.sd"``.
+        ``"zi[Intercept]"``, ``"zi[x]"``, and ``"zi"`` all slopes. ``"<group>.<column>.sd"`` and ``"Residual.sd"`` will
+        do too.
     design : Design
         The data, for the default scales.
     family, link : Family, Link
@@ -183,12 +183,11 @@ def _term_priors(
             return TermPriors((), None, (), covariance=together, covariance_name=f"{block.group}.cov")
     whole = f"{block.group}.sd"
     scales, names = [], []
+    count = sum(map(len, scale_columns(block, cov)))
     for j, shared in enumerate(columns):
         stop = term.stop if len(shared) > 1 else term.start + j + 1
-        own = f"{block.group}.{shared[0]}.sd"
-        only = shared == block.columns
-        names.append(whole if only else own)
-        scales.append(chooser(scale_default(block.z[:, term.start + j : stop]), POSITIVE, own, whole))
+        names.append(sd_label(block, term.start + j, count))
+        scales.append(chooser(scale_default(block.z[:, term.start + j : stop]), POSITIVE, names[-1], whole))
     correlation = defaults.correlation_prior(coordinates, eta)
     target = f"{block.group}.corr"
     if correlation is not None:

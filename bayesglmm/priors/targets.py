@@ -1,4 +1,4 @@
-"""What a prior is of, under the names that tables give parameters too."""
+"""What a prior is of, under every name it may be called by."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def by_target(
     request: Mapping[str, Prior], blocks: Sequence[RandomBlock], covariance: Sequence[BlockCovariance], family: Family
 ) -> dict[str, Prior]:
-    """Priors by target, those by a table's name renamed: ``"g.sd[x]"`` is ``"g.x.sd"``, ``"Residual.sd"`` ``"sigma"``.
+    """Priors by target, those by another name renamed: ``"g.x.sd"`` is ``"g.sd[x]"``, ``"Residual.sd"`` ``"sigma"``.
 
     Parameters
     ----------
@@ -39,8 +39,7 @@ def by_target(
     same = {"Residual.sd": "sigma"} if family.name == "gaussian" else {}
     for block, cov in zip(blocks, covariance):
         scales = [columns[0] for term in scale_columns(block, cov) for columns in term]
-        if len(scales) > 1:
-            same |= {sd_label(block, block.columns.index(c), len(scales)): f"{block.group}.{c}.sd" for c in scales}
+        same |= {f"{block.group}.{c}.sd": sd_label(block, block.columns.index(c), len(scales)) for c in scales}
         pairs = list(correlated_pairs(cov))
         if len(pairs) == 1:
             same[corr_label(block, *pairs[0])] = f"{block.group}.corr"

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln
 
+import bayesglmm as bg
 from bayesglmm.errors import SpecError
+from bayesglmm.marginals import marginals
 from bayesglmm.priors import Prior, flat_priors, log_prior, resolve_priors
 from bayesglmm.priors.prior_set import lkj_constant
 from bayesglmm.problem import Problem
@@ -50,8 +52,8 @@ def test_gaussian_defaults_by_hand() -> None:
     slope = 2.5 * s / sx
     assert priors["x"] == Prior("Normal", mu=0, sigma=slope)
     assert priors["Intercept"] == Prior("Normal", mu=data.y.mean(), sigma=2.5 * s, at="means")
-    assert dict(priors["g.Intercept.sd"].params)["sigma"] == pytest.approx(2.5 * s)
-    assert dict(priors["g.x.sd"].params)["sigma"] == pytest.approx(slope)
+    assert dict(priors["g.sd[Intercept]"].params)["sigma"] == pytest.approx(2.5 * s)
+    assert dict(priors["g.sd[x]"].params)["sigma"] == pytest.approx(slope)
     assert priors["g.corr"] == Prior("LKJ", eta=2)
     assert dict(priors["sigma"].params) == pytest.approx({"nu": 4.0, "sigma": s})
 
@@ -109,7 +111,7 @@ def test_forms_have_their_own_parameters(form: str) -> None:
         assert list(own) == ["g.sd", "g.corr"]
         assert own["g.corr"] == Prior("Uniform", lower=-1, upper=1)
         return
-    assert [k for k in own if k.endswith(".sd")] == [f"g.f[{c}].sd" for c in "abc"]
+    assert [k for k in own if k.startswith("g.sd")] == [f"g.sd[f[{c}]]" for c in "abc"]
     expected = {"unstructured": Prior("LKJ", eta=2), "cs": Prior("Uniform", lower=-0.5, upper=1)}
     assert own.get("g.corr") == expected.get(form)
 
@@ -119,7 +121,7 @@ def test_flat_is_none_and_can_be_spelled_out() -> None:
     assert priors_of(problem, "flat") is None
     flat = dict(flat_priors(problem.design, problem.family, problem.covariance).items())
     assert flat["Intercept"] == flat["x"] == Prior("Flat")
-    assert flat["g.x.sd"] == flat["sigma"] == Prior("HalfFlat")
+    assert flat["g.sd[x]"] == flat["sigma"] == Prior("HalfFlat")
     assert flat["g.corr"] == Prior("LKJ", eta=1)
 
 
@@ -145,7 +147,7 @@ def test_specific_targets_win() -> None:
     assert priors["x"] == narrow
     assert priors["f[T.b]"] == priors["f[T.c]"] == wide
     assert priors["Intercept"] == as_dict(problem)["Intercept"]
-    assert (priors["g.Intercept.sd"], priors["g.x.sd"]) == (scale, Prior("HalfNormal"))
+    assert (priors["g.sd[Intercept]"], priors["g.sd[x]"]) == (scale, Prior("HalfNormal"))
     assert priors["g.corr"] == Prior("LKJ", eta=4)
 
 
@@ -195,10 +197,12 @@ def test_the_names_of_tables_are_targets_too() -> None:
         "g.sd": Prior("Exponential", lam=1),
     }
     found = as_dict(problem, asked)
-    assert (found["g.x.sd"], found["g.corr"], found["sigma"]) == (narrow, tight, narrow)
-    assert found["g.Intercept.sd"] == Prior("Exponential", lam=1)
-    assert as_dict(problem_of("y ~ x + (1 | g)", data), {"g.sd": narrow})["g.sd"] == narrow
-    with pytest.raises(SpecError, match=r"'g\.sd\[x\]' and 'g\.x\.sd', which are one parameter"):
+    assert (found["g.sd[x]"], found["g.corr"], found["sigma"]) == (narrow, tight, narrow)
+    assert found["g.sd[Intercept]"] == Prior("Exponential", lam=1)
+    for alias in ("g.sd", "g.Intercept.sd"):
+        assert as_dict(problem_of("y ~ x + (1 | g)", data), {alias: narrow})["g.sd"] == narrow
+    assert as_dict(problem, {"g.x.sd": narrow})["g.sd[x]"] == narrow
+    with pytest.raises(SpecError, match=r"'g\.x\.sd' and 'g\.sd\[x\]', which are one parameter"):
         priors_of(problem, {"g.sd[x]": narrow, "g.x.sd": narrow})
     with pytest.raises(SpecError, match=r"unknown prior target 'Residual\.sd'"):
         priors_of(problem_of("count ~ x", data, "poisson"), {"Residual.sd": narrow})
@@ -209,7 +213,7 @@ def test_unknown_target_lists_the_known_ones() -> None:
     with pytest.raises(SpecError) as error:
         priors_of(problem, {"nonsense": Prior("Normal")})
     listed = str(error.value).split("Targets: ")[1].rstrip(".").split(", ")
-    assert listed == ["Intercept", "x", "fixed", "b", "g.cov", "g.Intercept.sd", "g.sd", "g.x.sd", "g.corr", "sigma"]
+    assert listed == ["Intercept", "x", "fixed", "b", "g.cov", "g.sd[Intercept]", "g.sd", "g.sd[x]", "g.corr", "sigma"]
 
 
 # --- the joint density ------------------------------------------------------------------------------------------
@@ -303,3 +307,14 @@ def test_outside_the_support_is_minus_infinity() -> None:
     value, _, grad_theta, _ = log_prior(priors, problem.covariance, np.zeros(2), np.array([1.5]), np.zeros(0), [])
     assert value == -np.inf
     assert grad_theta == np.zeros(1)
+
+
+@pytest.mark.parametrize("form", ["unstructured", "diagonal", "cs", "ar1"])
+@pytest.mark.filterwarnings("ignore::bayesglmm.SingularFitWarning")
+def test_priors_are_listed_under_the_names_of_estimates(form: str) -> None:
+    """Each sd and auxiliary of a posterior's table has a prior of the same name."""
+    model = bg.Model("count ~ x + (1 + x | g) + (1 | h)", table(), "poisson", covariance={"g": form})
+    found = marginals(model.problem, model.fit("laplace", draws=0).result)
+    listed = set(model.priors.index)
+    assert {name for name, m in found.items() if m.kind in ("fixed", "sd")} <= listed
+    assert {name for name in listed if ".sd" in name} <= set(found)
