@@ -15,14 +15,17 @@ from bayesglmm.design import rebind
 from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
+from bayesglmm.forecast import forecast
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
-from bayesglmm.posterior import summary_draws
+from bayesglmm.posterior import parameter_draws, summary_draws
 from bayesglmm.problem import Problem
 from bayesglmm.responses import LEVELS, at_levels, draw_responses, eta_draws
 from bayesglmm.result import Draws, Result
 
 Floats = NDArray[np.float64]
 
+#: The level of new rows given the errors of those seen.
+FORECAST = "forecast"
 KINDS = ("mean", "linear", "response", "category")
 #: Gauss-Hermite nodes for averaging a mean over the random effects: exact to about 1e-8 for sds up to 3.
 MARGINAL_NODES = 41
@@ -64,11 +67,15 @@ def predict(
     """
     if kind not in KINDS:
         raise MethodError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}.")
-    if level not in LEVELS:
-        raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+    if level not in (*LEVELS, FORECAST):
+        raise MethodError(f"level is {level!r}; expected one of {', '.join((*LEVELS, FORECAST))}.")
+    if newdata is None and level == FORECAST:
+        raise MethodError("level='forecast' is of new rows, and no newdata are given.")
     if newdata is None and (offset is not None or exposure is not None):
         raise MethodError("offset= and exposure= are of new rows, and no newdata are given; leave them out.")
     design = problem.design if newdata is None else rebind(problem.design, newdata, offset=offset, exposure=exposure)
+    if level == FORECAST:
+        return _forecast(problem, result, newdata, design, kind, ci, draws, seed)
     if kind == "response":
         return _responses(problem, result, design, level, trials, draws, seed)
     if kind == "category":
@@ -80,6 +87,24 @@ def predict(
         return _expected(problem, result, design, level, ci)
     estimate, variance = _linear(problem, result, design, level)
     return _interval(problem, estimate, np.sqrt(variance), kind, ci, design.index)
+
+
+def _forecast(
+    problem: Problem, result: Result, newdata: Any, design: Design, kind: str, ci: float, draws: int, seed: int | None
+) -> pd.DataFrame:
+    """New rows given the errors that were seen; see :mod:`bayesglmm.forecast`."""
+    if kind == "category":
+        raise MethodError("kind='category' is for the family 'cumulative'.")
+    ahead = forecast(problem, result.theta, newdata, design)
+    if kind == "response":
+        rng = np.random.default_rng(seed)
+        sample = parameter_draws(problem, result, draws, rng)
+        eta = eta_draws(problem, sample, ahead.design, "conditional", rng)
+        sigma = np.exp(sample.psi[0][:, 0]) if sample.psi.shape[2] else np.ones(len(eta))
+        return pd.DataFrame((eta + ahead.errors(sigma, rng)).T, index=design.index)
+    estimate, variance = _linear(problem, result, ahead.design, "conditional")
+    out = _interval(problem, estimate, np.sqrt(variance), kind, ci, design.index)
+    return out.assign(sd=ahead.sd(variance, result.psi))
 
 
 def _linear(problem: Problem, result: Result, design: Design, level: str) -> tuple[Floats, Floats]:

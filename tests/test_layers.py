@@ -34,7 +34,7 @@ ORDER = [
     ["tables", "idata", "posterior", "simulate"],
     ["marginals", "prior_predictive"],
     ["inference"],
-    ["responses"],
+    ["responses", "forecast"],
     ["predict"],
     ["diagnose"],
     ["plots"],

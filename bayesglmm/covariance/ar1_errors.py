@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.covariance.forms import Coordinate
-from bayesglmm.covariance.row_errors import RowErrors, checked, describe, group_codes
+from bayesglmm.covariance.row_errors import Given, RowErrors, checked, describe, group_codes
 from bayesglmm.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -82,6 +82,7 @@ class BoundAR1(RowErrors):
     first: NDArray[np.bool_]
     gap: Floats
     label: str
+    given: Given | None = None
     names: tuple[str, ...] = field(default=("rho",), init=False)
 
     @cached_property
@@ -149,6 +150,33 @@ class BoundAR1(RowErrors):
         """Its derivative in ρ."""
         c, slope = self._links(at)
         return np.array([float(np.sum(-2.0 * c * slope / (1.0 - c**2)))])
+
+    def conditional(self, at: Floats, seen: int) -> tuple[Any, Floats]:
+        """By the nearest rows seen before and after in the series: given those the others say nothing."""
+        from scipy.sparse import csr_array
+
+        rho, n = float(at[0]), len(self.order)
+        old, series, time = self.order < seen, np.cumsum(self.first), np.cumsum(self.gap)
+        index = np.arange(n)
+        new = index[~old]
+        last = np.maximum.accumulate(np.where(old, index, -1))[new]
+        then = np.minimum.accumulate(np.where(old, index, n)[::-1])[::-1][new]
+        beside, c = [], []
+        for other, there in ((last, last >= 0), (then, then < n)):
+            other = np.where(there, other, new)
+            there = there & (series[other] == series[new])
+            beside.append(np.where(there, other, new))
+            c.append(np.where(there, rho ** np.abs(time[new] - time[other]), 0.0))
+        together = c[0] * c[1]
+        w = [(c[k] - together * c[1 - k]) / (1.0 - together**2) for k in (0, 1)]
+        rows = self.order[new] - seen
+        entries = [(v, rows, self.order[other]) for v, other in zip(w, beside)]
+        values, at_row, at_column = (np.concatenate(part) for part in zip(*entries))
+        known = at_column < seen
+        weights = csr_array((values[known], (at_row[known], at_column[known])), shape=(n - seen, seen))
+        variance = np.empty(n - seen)
+        variance[rows] = 1.0 - w[0] * c[0] - w[1] * c[1]
+        return weights, variance
 
     def within(self, codes: Ints) -> bool:
         """Whether every row has the code of the row before it."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.arguments import numeric
 from bayesglmm.covariance.forms import Coordinate
-from bayesglmm.covariance.row_errors import RowErrors, checked, describe, group_codes
+from bayesglmm.covariance.row_errors import Given, RowErrors, checked, describe, group_codes
 from bayesglmm.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -101,6 +101,7 @@ class BoundKnown(RowErrors):
     n: int
     label: str
     scale: float | None = None
+    given: Given | None = None
 
     @property
     def coordinates(self) -> tuple[Coordinate, ...]:
@@ -139,6 +140,25 @@ class BoundKnown(RowErrors):
     def log_det_slopes(self, at: Floats) -> Floats:
         """None: there are no parameters."""
         return np.empty(0)
+
+    def conditional(self, at: Floats, seen: int) -> tuple[Any, Floats]:
+        """Group by group, those with new rows."""
+        from scipy.sparse import coo_array
+
+        variance = np.empty(self.n - seen)
+        entries: list[tuple[Floats, Ints, Ints]] = []
+        for b in self.batches:
+            roots = np.broadcast_to(b.root, (*b.rows.shape, b.rows.shape[1]))
+            for k in np.flatnonzero((b.rows >= seen).any(axis=1)):
+                rows, R = b.rows[k], roots[k] @ roots[k].T
+                new, old = np.flatnonzero(rows >= seen), np.flatnonzero(rows < seen)
+                across = R[np.ix_(old, new)]
+                K = np.linalg.solve(R[np.ix_(old, old)], across).T
+                variance[rows[new] - seen] = np.diag(R)[new] - np.sum(K * across.T, axis=1)
+                where = np.meshgrid(rows[new] - seen, rows[old], indexing="ij")
+                entries.append((K.ravel(), where[0].ravel(), where[1].ravel()))
+        values, at_row, at_column = (np.concatenate(part) for part in zip(*entries))
+        return coo_array((values, (at_row, at_column)), shape=(self.n - seen, seen)).tocsr(), variance
 
     def within(self, codes: Ints) -> bool:
         """Whether every group has one code."""

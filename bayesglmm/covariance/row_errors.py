@@ -8,13 +8,14 @@ Mixed-Effects Models in S and S-PLUS, sections 5.1.2 and 5.3).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from bayesglmm.covariance.charted import Charted
 from bayesglmm.design import row_values
@@ -29,8 +30,19 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Given:
+    """What was bound to the rows: the structure, and by name the columns (or values) it read and what was in them."""
+
+    structure: ErrorStructure
+    read: Mapping[str, tuple[Any, Any]]
+
+
 class RowErrors(Charted):
     """An error structure bound to the rows of a design; `at` holds its parameters everywhere."""
+
+    #: Where it comes from.
+    given: Given | None = None
 
     #: Names of its parameters.
     names: tuple[str, ...] = ()
@@ -63,6 +75,18 @@ class RowErrors(Charted):
     @abstractmethod
     def log_det_slopes(self, at: Floats) -> Floats:
         """Its derivatives, shape (k,)."""
+
+    @abstractmethod
+    def conditional(self, at: Floats, seen: int) -> tuple[Any, Floats]:
+        """Rows from `seen` on given those before, in units of σ².
+
+        Returns
+        -------
+        weights : sparse array, shape (n − seen, seen)
+            R_no R_oo⁻¹.
+        variance : ndarray, shape (n − seen,)
+            Diagonal of R_nn − R_no R_oo⁻¹ R_on.
+        """
 
     @abstractmethod
     def within(self, codes: Ints) -> bool:
@@ -107,7 +131,50 @@ def bind_errors(
             "errors= is for the gaussian family with identity link, one dispersion and all rows in memory; the model "
             f"is {family.name} ({link.name})."
         )
-    return given.bind(design.nobs, partial(row_values, design, data))
+    read: dict[str, tuple[Any, Any]] = {}
+
+    def values(column: Any, name: str) -> Any:
+        read[name] = (column, row_values(design, data, column, name))
+        return read[name][1]
+
+    return replace(given.bind(design.nobs, values), given=Given(given, read))  # type: ignore[type-var]
+
+
+def with_new_rows(errors: RowErrors, seen: int, design: Design, newdata: Any) -> RowErrors:
+    """The same structure on the rows in use and, after them, on new ones.
+
+    Parameters
+    ----------
+    errors : RowErrors
+        Of the rows in use.
+    seen : int
+        Their number.
+    design : Design
+        The new rows in use.
+    newdata : table
+        Where their groups and times are looked up.
+
+    Raises
+    ------
+    MethodError, DataError
+        Groups or times that were given as values, or that do not go with those in use.
+    """
+    given = errors.given
+    assert given is not None
+
+    def values(column: Any, name: str) -> Any:
+        if not isinstance(column, str):
+            raise MethodError(
+                f"{name} of the errors was given as values, which new rows have not: give the model the name of a "
+                "column."
+            )
+        old = checked(given.read[name][1], seen, name)
+        new = checked(row_values(design, newdata, column, name), design.nobs, name)
+        if is_numeric_dtype(old) != is_numeric_dtype(new):
+            old, new = old.astype(str), new.astype(str)
+        return pd.concat([old.astype(object), new.astype(object)], ignore_index=True).infer_objects()
+
+    return given.structure.bind(seen + design.nobs, values)
 
 
 def describe(what: str, group: Any, place: Any) -> str:

@@ -26,10 +26,11 @@ class Predicting(Found):
         kind : {"mean", "linear", "response", "category"}
             Mean of the response, linear predictor η, draws of a new observation, or (for an ordered response) the
             probability of every category.
-        level : {"conditional", "population", "marginal"}
-            With each row's own random effects, with random effects at zero, or averaged over them. A level that was
-            not seen is at zero with its whole variance; by ``mcmc``, ``inla`` and after :meth:`refine`, or where
-            responses are drawn, it gets an effect from the model, which all its rows share.
+        level : {"conditional", "population", "marginal", "forecast"}
+            With each row's own random effects, with random effects at zero, or averaged over them. ``"forecast"``, of
+            new rows where errors go together (``errors=``), is what is expected of them given those seen in the same
+            series too. A level that was not seen is at zero with its whole variance; by ``mcmc``, ``inla`` and after
+            :meth:`refine`, or where responses are drawn, it gets an effect from the model, which all its rows share.
         ci : float
             Coverage of the intervals.
         **options
@@ -38,7 +39,8 @@ class Predicting(Found):
         Returns
         -------
         DataFrame
-            ``estimate, se, ci_low, ci_high``, one row per row of `newdata`; for ``"response"`` one column a draw.
+            ``estimate, se, ci_low, ci_high``, one row per row of `newdata`; for ``"response"`` one column a draw. Of a
+            forecast also ``sd``, that of a new response about the estimate.
         """
         from bayesglmm.predict import predict
 

@@ -276,7 +276,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: lap().predict(level="zz"),
         bg.MethodError,
-        "level is 'zz'; expected one of conditional, population, marginal.",
+        "level is 'zz'; expected one of conditional, population, marginal, forecast.",
     ),
     (lambda: lap().predict(ci=2), bg.MethodError, "ci is 2; a number between 0 and 1 is expected."),
     (lambda: lap().predict(table()[["y"]]), bg.DataError, "The table has no column 'x'. It has y."),
