@@ -16,6 +16,7 @@ from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
+from bayesglmm.posterior import summary_draws
 from bayesglmm.problem import Problem
 from bayesglmm.responses import LEVELS, at_levels, draw_responses, eta_draws
 from bayesglmm.result import Draws, Result
@@ -48,10 +49,11 @@ def predict(
 
     Without draws the intervals are Wald intervals on the linear-predictor scale, mapped through the link, and `se`
     is the delta-method standard error; a row's own random effects enter with their joint uncertainty with the
-    coefficients (the prediction-error variance of the mixed-model equations). With MCMC draws everything is a summary
-    of draws. A level that was not seen has its random effect at zero and its full variance. Where E(y) is not the mean
-    that the link models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and
-    Wald intervals of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
+    coefficients (the prediction-error variance of the mixed-model equations). By ``mcmc``, by ``inla`` and after
+    :meth:`bayesglmm.Fit.refine` everything is a summary of draws. A level that was not seen has its random effect at
+    zero and its full variance, or with draws an effect drawn from the model. Where E(y) is not the mean that the link
+    models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and Wald intervals
+    of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
 
     Raises
     ------
@@ -71,8 +73,9 @@ def predict(
         return _responses(problem, result, design, level, trials, draws, seed)
     if kind == "category":
         return _categories(problem, result, design, level)
-    if result.draws is not None and not result.draws.independent:
-        return _from_draws(problem, result.draws, design, kind, level, ci)
+    sample = summary_draws(problem, result, design.nobs)
+    if sample is not None:
+        return _from_draws(problem, sample, design, kind, level, ci)
     if kind == "mean" and problem.family.expectation is not None:
         return _expected(problem, result, design, level, ci)
     estimate, variance = _linear(problem, result, design, level)
@@ -222,9 +225,10 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
             return category_probabilities(problem.link, eta, gaps)
         return _over_effects(problem, design, eta, theta, lambda e: category_probabilities(problem.link, e, gaps))
 
-    if result.draws is not None and not result.draws.independent:
-        eta = eta_draws(problem, result.draws, design, level, np.random.default_rng(0))
-        psi, theta = (x.reshape(len(eta), -1) for x in (result.draws.psi, result.draws.theta))
+    sample = summary_draws(problem, result, design.nobs)
+    if sample is not None:
+        eta = eta_draws(problem, sample, design, level, np.random.default_rng(0))
+        psi, theta = (x.reshape(len(eta), -1) for x in (sample.psi, sample.theta))
         p = np.mean([at(*point) for point in zip(eta, psi, theta)], axis=0)
     else:
         eta = _linear(problem, result, design, "population" if level == "marginal" else level)[0]

@@ -1,8 +1,9 @@
 """Leave-one-out cross-validation at the right unit: rows given their groups, or whole groups.
 
-PSIS-LOO (Vehtari, Gelman & Gabry 2017) by ArviZ, on the log-likelihood of rows given the random effects, or on that of
-groups with their random effects integrated out. Draws of an approximation are weighted towards the posterior on the way
-(Magnusson, Andersen, Jonasson & Vehtari 2019). Where Pareto k-hat is high, exact refits without the unit.
+PSIS-LOO (Vehtari, Gelman & Gabry 2017) by ArviZ, on the log-likelihood of rows given the random effects they share with
+others (:mod:`bayesglmm.diagnose.own_effects`), or on that of groups with their random effects integrated out. Draws of
+an approximation are weighted towards the posterior on the way (Magnusson, Andersen, Jonasson & Vehtari 2019). Where
+Pareto k-hat is high, exact refits without the unit.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.arguments import flag, plain, refused, seed_or_none, takes, whole
+from bayesglmm.diagnose.own_effects import integrated, row_log_likelihood
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
-from bayesglmm.idata import log_likelihood
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
@@ -82,7 +83,7 @@ def pointwise(
             raise MethodError(f"unit is {unit!r}; 'row', 'group' or {name!r} is expected.")
     sample, ratios = _draws(problem, result, unit == "row", draws, seed)
     if unit == "row":
-        return Pointwise(name, labels, of_row, log_likelihood(problem, sample), ratios, sample)
+        return Pointwise(name, labels, of_row, row_log_likelihood(problem, sample), ratios, sample)
     values = unit_log_likelihood(problem, sample, nodes)
     if ratios is not None:  # of the parameters: log prior − log q, then the integrated likelihood
         ratios = ratios + values.sum(axis=2)
@@ -230,7 +231,7 @@ def exact(
     rows = found.unit == "row"
     sample, ratios = _draws(without, again, rows, draws, seed)
     if rows:
-        values = log_likelihood(problem, sample)[..., j]
+        values = integrated(problem, sample, [j])[..., 0]
     else:
         held = unit_log_likelihood(problem, sample, nodes)
         values = held[..., j]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Clusters that a printed report names.
 SHOWN = 5
+#: Distance of an estimate from the weighted mean, in sds, that is worth a word.
+WORTH_A_WORD = 0.1
 #: Most clusters that get a Pareto k-hat of their own.
 MOST_UNITS = 1000
 
@@ -94,6 +96,7 @@ class Trust:
                 "",
                 "The fit's own tables against the weighted draws",
                 self.parameters.round(3).to_string(),
+                self._own_tables(),
             ]
             + ["", "Laplace's worst log integrals", worst.to_string()] * (len(worst) > 1)
         )
@@ -106,6 +109,7 @@ class Trust:
             f"<p>{lines}</p>",
             "<p>The fit's own tables against the weighted draws</p>",
             self.parameters.round(3).to_html(border=0),
+            f"<p>{html.escape(self._own_tables())}</p>",
         ]
         if len(worst) > 1:
             parts += ["<p>Laplace's worst log integrals</p>", worst.to_html(border=0)]
@@ -117,15 +121,28 @@ class Trust:
         second = float(values["second_order"])
         corrected = f", with its second-order correction {second:.4f}"
         error = f" ± {values['mc_error']:.4f}" if values["mc_error"] > 0 else ""
+        spread = f"{self.laplace_spread:.2g}" if self.laplace_spread >= 0.01 else "less than 0.01"
         return [
             self.sentence,
             f"Random effects as their Gaussian has them: Pareto k-hat {self.joint_pareto_k:.2f}, "
             f"{self.joint_ess:.0f} effective draws.",
-            f"Laplace's error in the log-likelihood varies by {self.laplace_spread:.2g} over the posterior: it moves "
-            f"no posterior mean by more than about {self.laplace_spread:.2g} sd.",
+            f"Laplace's error in the log-likelihood varies by {spread} over the posterior: it moves no posterior mean "
+            f"by more than {'that' if spread.startswith('less') else 'about that'} many sds.",
             f"Log-likelihood at the estimate: Laplace {values['laplace']:.4f}"
             f"{corrected if np.isfinite(second) else ''}; {values['exact']:.4f}{error} by {self.exact}.",
         ]
+
+    def _own_tables(self) -> str:
+        """The verdict is on the weighted draws: what of the table that was printed."""
+        bias = self.parameters["bias"].dropna()
+        if bias.empty or abs(bias).max() < WORTH_A_WORD:
+            return f"The verdict is on the weighted draws; no estimate of the fit's own is {WORTH_A_WORD} sd off them."
+        name = abs(bias).idxmax()
+        side = "high" if bias[name] > 0 else "low"
+        return (
+            "The verdict is on the weighted draws, which fit.refine() makes a fit of; in the fit's own tables "
+            f"{name} is {abs(bias[name]):.2g} sd too {side}."
+        )
 
     def _worst_clusters(self) -> pd.DataFrame:
         order = self.clusters["error"].abs().sort_values(ascending=False).index

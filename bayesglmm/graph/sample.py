@@ -137,15 +137,16 @@ def _nutpie(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any
 
 def _through_pymc(name: str) -> Sampler:
     def sample(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any] | None) -> Any:
-        started, done, divergences, finished = time.perf_counter(), 0, 0, 0
+        started, done, divergences, finished = 0.0, 0, 0, 0
         total = plan.chains * (plan.draws + plan.tune)
 
         def report(trace: Any, draw: Any) -> None:
-            nonlocal done, divergences, finished
+            nonlocal started, done, divergences, finished
+            started = started or time.perf_counter()  # of the draws: compiling says nothing of how long they take
             done += 1
             finished += bool(draw.is_last)
             divergences += any(s.get("diverging", False) for s in draw.stats) and not draw.tuning
-            if done % 50 == 0 and callable(plan.progress):
+            if (done % 50 == 0 or done == total) and callable(plan.progress):
                 words = progress_words(done, total, divergences, time.perf_counter() - started)
                 plan.progress(done / total, f"{finished} of {plan.chains} chains done, {words}")
 
@@ -171,7 +172,11 @@ def _through_pymc(name: str) -> Sampler:
                 callback=report if own and callable(plan.progress) else None,
                 **start,
             )
-        return whole_or_stopped(tree, plan)
+        tree = whole_or_stopped(tree, plan)
+        if not own and callable(plan.progress):
+            words = progress_words(total, total, int(tree["sample_stats"]["diverging"].values.sum()), 0.0)
+            plan.progress(1.0, f"{plan.chains} of {plan.chains} chains done, {words}")
+        return tree
 
     return sample
 

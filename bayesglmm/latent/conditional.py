@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
 from bayesglmm.latent.mode import TOLERANCE
+from bayesglmm.latent.nested_points import NestedPoints
 from bayesglmm.latent.quadrature_grid import grid
 from bayesglmm.latent.target import Target
 
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
     from bayesglmm.latent.outer import Optimum
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Most numbers (draws × units) that are kept for diagnostics of single units.
 MAX_KEPT = 20_000_000
+#: Newton decrement at which conditional modes are near enough to draw around, and to tell Laplace's integral to a
+#: hundredth: what :mod:`bayesglmm.latent.nested_points` finds will do.
+NEAR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class Work:
         Nodes of the quadrature to hold Laplace against; 0 for none.
     tolerance : float
         Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
-        Laplace's own integral is off by about the decrement times the skewness.
+        Laplace's own integral is off by about the decrement times the skewness; where factors are nested by its root
+        (the factor of H is that of the step before).
     """
 
     pairs: int = 0
@@ -121,7 +127,9 @@ class _Solver:
         self.structure = self.objective.structure
         self.each = how_many(self.objective, count)
         self.made: dict[int, Copies] = {}
-        units = self._copies(1).units.count
+        self.units = self._copies(1).units
+        self.nested = NestedPoints.of(self.objective, optimum) if work.tolerance >= NEAR else None
+        units = self.units.count
         low = lambda: np.full(count, -np.inf)  # noqa: E731
         self.out = Solved(
             np.array([]),
@@ -141,7 +149,10 @@ class _Solver:
         prior = self.target.log_priors(x)
         usable = np.flatnonzero(np.isfinite(prior))
         z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
-        pick = rng.random((len(x), self._copies(1).units.count))
+        pick = rng.random((len(x), self.units.count))
+        if self.nested is not None:
+            every = [usable[a : a + self.nested.each] for a in range(0, len(usable), self.nested.each)]
+            usable = np.concatenate([*(self._together(rows, x, z, pick) for rows in every), usable[:0]])
         for a in range(0, len(usable), self.each):
             self._portion(usable[a : a + self.each], x, start, z, pick, self.each)
         lost = np.flatnonzero(~np.isfinite(self.out.laplace))
@@ -149,6 +160,29 @@ class _Solver:
             assert base.factor is not None
             self.out.u[lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
         return replace(self.out, log_prior=prior)
+
+    def _together(self, rows: Ints, x: Floats, z: Floats, pick: Floats) -> Ints:
+        """Fill some rows where factors are nested; those whose modes were not found."""
+        assert self.nested is not None
+        with np.errstate(all="ignore"):
+            at = self.nested.at(Points.of(self.target.coordinates, x[rows]), np.sqrt(self.work.tolerance))
+            noise = [at.levels.split(own[rows].T) for own in z]
+            ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
+            quadrature = at.quadrature(self.work.nodes) if self.work.nodes else None
+            # Units are numbered by the coarsest factor there, by `units` here.
+            last = at.levels.layouts[-1]
+            numbers = self.units.of_unknown[last.start : last.stop]
+            chosen = _chosen(ratios, pick[rows][:, numbers].T)
+            u = [
+                np.take_along_axis(np.stack([own[k] for own in draws]), chosen.take(unit, axis=0)[None], axis=0)[0]
+                for k, unit in enumerate(at.levels.units)
+            ]
+            found = at.found
+            self._write(rows[found], at.laplace()[:, found].T, ratios[:, :, found].swapaxes(1, 2), numbers)
+            self.out.u[rows[found]] = at.levels.join(u)[:, found].T
+            if self.out.quadrature is not None and quadrature is not None:
+                self.out.quadrature[rows[found]] = quadrature[:, found].sum(axis=0)
+        return rows[~found]
 
     def _copies(self, count: int) -> Copies:
         if count not in self.made:
@@ -172,26 +206,36 @@ class _Solver:
         self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
     ) -> None:
         """Write what was found at some rows."""
-        out, k = self.out, len(rows)
-        laplace = copies.laplace(mode)
-        out.laplace[rows] = laplace.sum(axis=1)[:k]
+        k = len(rows)
         ratio = Ratio(copies, mode, copies.fixed(points), copies.psi(points))
-        if out.quadrature is not None:
-            out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
+        if self.out.quadrature is not None:
+            self.out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
-        out.single[rows] = ratios[0].sum(axis=1)[:k]
+        self._write(rows, copies.laplace(mode)[:k], ratios[:, :k])
+        which = _chosen(ratios, pick)[:, self.units.of_unknown]
+        self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+
+    def _write(self, rows: Ints, laplace: Floats, ratios: Floats, numbers: Ints | slice = slice(None)) -> None:
+        """Write integrals and their estimates at some rows: of units, shape (rows, units), and of candidates first."""
+        out = self.out
+        out.laplace[rows] = laplace.sum(axis=1)
+        out.single[rows] = ratios[0].sum(axis=1)
         if out.unit_ratios is not None:
-            out.unit_ratios[rows] = (ratios[0] - laplace)[:k]
-        out.averaged[rows] = log_mean(ratios).sum(axis=1)[:k]
-        half = max(len(z) // 2, 1) * (len(ratios) // len(z))
-        out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)[:k]
-        out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)[:k]
-        weights = np.exp(ratios - ratios.max(axis=0))
-        total = weights.sum(axis=0)
-        chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
-        units = copies.gather(copies.units.of_unknown) % chosen.shape[1]
-        which = np.take_along_axis(chosen, units, axis=1)
-        out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+            own = np.empty_like(laplace)
+            own[:, numbers] = ratios[0] - laplace
+            out.unit_ratios[rows] = own
+        out.averaged[rows] = log_mean(ratios).sum(axis=1)
+        pairs = max(self.work.pairs, 1)
+        half = max(pairs // 2, 1) * (len(ratios) // pairs)
+        out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)
+        out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)
+
+
+def _chosen(ratios: Floats, pick: Floats) -> Ints:
+    """Which candidate of every unit is kept, in proportion to exp of the ratios along the first axis."""
+    weights = np.exp(ratios - ratios.max(axis=0))
+    np.cumsum(weights, axis=0, out=weights)
+    return np.argmax(weights >= pick * weights[-1], axis=0)
 
 
 def log_mean(ratios: Floats) -> Floats:

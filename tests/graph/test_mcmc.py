@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -136,11 +137,16 @@ def test_same_seed_same_draws_and_few_draws_do_not_pass(problem: Problem) -> Non
 
 @pytest.mark.slow
 def test_pymc_own_sampler_agrees(problem: Problem, result: Result) -> None:
-    heard: list[float] = []
-    other = mcmc.run(problem, seed=1, sampler="pymc", progress=lambda f, s: heard.append(f))
+    heard: list[tuple[float, str]] = []
+    started = time.perf_counter()
+    other = mcmc.run(problem, seed=1, sampler="pymc", progress=lambda f, s: heard.append((f, s)))
+    whole = time.perf_counter() - started
     se = np.sqrt(np.diag(result.cov_beta))
     np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.12)
-    assert heard
+    # The first guess of what is left is from draws, not from the seconds of compiling.
+    first = next(s for _, s in heard if "s left" in s)
+    assert float(first.split("about ")[1].split()[0]) < 5.0 * whole
+    assert heard[-1][0] == 1.0
     assert other.draws is not None
     assert {"diverging", "energy", "lp"} <= set(other.draws.stats)
 
@@ -168,7 +174,9 @@ def test_bad_options(problem: Problem, options: dict[str, Any], message: str) ->
 def test_jax_samplers_agree(sampler: str, problem: Problem, result: Result) -> None:
     pytest.importorskip("jax")
     pytest.importorskip(sampler)
-    other = mcmc.run(problem, seed=1, sampler=sampler)
+    heard: list[tuple[float, str]] = []
+    other = mcmc.run(problem, seed=1, sampler=sampler, progress=lambda f, s: heard.append((f, s)))
+    assert heard[-1] == (1.0, f"4 of 4 chains done, 8000 of 8000 draws, {other.status.divergences} divergences")
     se = np.sqrt(np.diag(result.cov_beta))
     np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.15)
     assert other.theta[0] == pytest.approx(result.theta[0], abs=0.03)
