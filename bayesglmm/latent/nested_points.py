@@ -8,8 +8,8 @@ evaluations of two derivatives, and one of the log-density for every candidate o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bayesglmm.latent.nested_levels import Eliminated, Levels, PerFactor, find_levels
 from bayesglmm.latent.nested_rows import Broadcast, Repeated, lay_out
 from bayesglmm.latent.quadrature_grid import grid
+from bayesglmm.latent.skewed import Bend
 
 if TYPE_CHECKING:
     from bayesglmm.latent.copies import Points
@@ -54,6 +55,8 @@ class AtPoints:
         Of H there, or a step before.
     found : ndarray of bool, shape (points,)
         Where the search has come to an end.
+    third : ndarray, shape (n, 1), or (levels, 1) summed over the finest factor's where all columns are ones
+        Third derivatives of the rows' log-densities, about.
     """
 
     levels: Levels
@@ -63,6 +66,13 @@ class AtPoints:
     centre: PerFactor
     factor: Eliminated
     found: Bools
+    third: Floats
+
+    def put(self, points: NDArray[np.int64], centre: PerFactor, factor: Eliminated) -> None:
+        """Move the centre, and take another factor, at some of the parameter vectors."""
+        for own, new in zip(self.centre, centre):
+            own[:, points] = new
+        self.factor.put(points, factor)
 
     @cached_property
     def log_pivots(self) -> PerFactor:
@@ -91,25 +101,44 @@ class AtPoints:
         return self._ratio(None, self.centre, [np.zeros(1)] * len(self.centre))
 
     def candidates(self, noise: list[PerFactor], *, antithetic: bool) -> tuple[Floats, list[PerFactor]]:
-        """Log ratios of every unit, shape (candidates, units, points), and the draws."""
+        """Log ratios of every unit, shape (candidates, units, points), and the draws, skewed as they ought to be."""
         ratios, draws = [], []
         for z in noise:
-            move = self.factor.half_solve(z)
-            for own in (move, [-step for step in move])[: 1 + antithetic]:
-                u = [centre + step for centre, step in zip(self.centre, own)]
-                ratios.append(self._ratio(own, u, z))
+            pairs = [bend.pair(own) for own, bend in zip(z, self.bends)]
+            for bent in list(zip(*pairs))[: 1 + antithetic]:
+                squares = [a * a + 2.0 * np.log(slope) for a, (_, slope) in zip(z, bent)]
+                ratio, u = self._drawn([t for t, _ in bent], squares)
+                ratios.append(ratio)
                 draws.append(u)
         return np.stack(ratios), draws
+
+    def gaussian(self, z: PerFactor) -> Floats:
+        """Log ratios of every unit, shape (units, points), of one draw from N(û, H⁻¹) itself."""
+        return self._drawn(z, [a * a for a in z])[0]
+
+    @cached_property
+    def bends(self) -> list[Bend]:
+        """How noise is bent: by the third derivative of the log-density along each effect, finer ones going with it.
+
+        In units of the effect's standard deviation; the rows' derivatives are those at the optimum.
+        """
+        levels, out = self.levels, []
+        for k in range(len(self.centre)):
+            noise = [np.full_like(own, float(j == k)) for j, own in enumerate(self.centre)]
+            along = self._scaled(self.factor.half_solve(noise))
+            if levels.plain:
+                own = self.third * levels.to_finest(along) ** 3
+                out.append(Bend(levels.into[0, k] @ own if k else own))
+            else:
+                out.append(Bend(levels.rows[k] @ (self.third * levels.expand(along) ** 3)))
+        return out
 
     def quadrature(self, nodes: int) -> Floats:
         """Log integral of every unit of a single factor by adaptive Gauss-Hermite quadrature, shape (units, points)."""
         product = grid(nodes, 1)
         terms = []
         for node, log_weight in zip(product.nodes[:, 0], product.log_weights):
-            z = [np.full((1, 1), node)]
-            move = self.factor.half_solve(z)
-            u = [own + step for own, step in zip(self.centre, move)]
-            terms.append(self._ratio(move, u, z) + log_weight)
+            terms.append(self.gaussian([np.full((1, 1), node)]) + log_weight)
         return np.logaddexp.reduce(terms, axis=0)
 
     def _scaled(self, u: PerFactor) -> PerFactor:
@@ -118,9 +147,18 @@ class AtPoints:
     def _expand(self, u: PerFactor) -> Floats:
         return self.levels.expand(self._scaled(u))
 
-    def _ratio(self, move: PerFactor | None, u: PerFactor, z: PerFactor) -> Floats:
-        """Log p(y, u | x) − log q(u | x) of every unit, where u is the centre and `move`, which came of the noise z."""
-        prior = [0.5 * (a * a - b * b - d) for a, b, d in zip(z, u, self.log_pivots)]
+    def _drawn(self, noise: Sequence[Floats], squares: Sequence[Floats]) -> tuple[Floats, PerFactor]:
+        """Log ratios and u at noise in units of standard deviations; see :meth:`_ratio` for `squares`."""
+        move = self.factor.half_solve(noise)
+        u = [own + step for own, step in zip(self.centre, move)]
+        return self._ratio(move, u, squares), u
+
+    def _ratio(self, move: PerFactor | None, u: PerFactor, squares: Sequence[Floats]) -> Floats:
+        """Log p(y, u | x) − log q(u | x) of every unit, where u is the centre and `move`.
+
+        `squares` are −2 log of the noise's density, up to the normal's constant.
+        """
+        prior = [0.5 * (a - b * b - d) for a, b, d in zip(squares, u, self.log_pivots)]
         total = self.log_density(move) + self.levels.to_unit(prior)
         # Beyond the range of η the density is zero; a number as small as this keeps differences finite.
         return np.where(np.isfinite(total), total, -1e300)
@@ -147,6 +185,8 @@ class NestedPoints:
         self.weighted = levels.collect_pairs(weights)
         self.response = levels.collect(response)
         self.cross = levels.collect(weights * objective.X)
+        third = mode.derivatives.d3[:, None]
+        self.third = levels.rows[0] @ third if levels.plain else third
         self.each = int(max(ELEMENTS // max(objective.structure.n, 1), FEWEST_POINTS))
 
     @classmethod
@@ -164,7 +204,7 @@ class NestedPoints:
         rows = lay_out(objective, points.psi)
         flat = levels.eliminate(self.weighted, scales)
         own = [s * (r - X @ points.beta.T) for s, r, X in zip(scales, self.response, self.cross)]
-        at = AtPoints(levels, rows, fixed, scales, flat.solve(own), flat, np.zeros(len(points), dtype=bool))
+        at = AtPoints(levels, rows, fixed, scales, flat.solve(own), flat, np.zeros(len(points), dtype=bool), self.third)
         return self._climb(at, last)
 
     def _climb(self, at: AtPoints, last: float) -> AtPoints:
@@ -173,10 +213,11 @@ class NestedPoints:
         for _ in range(MOST_STEPS):
             u, factor, size = self._step(at, left)
             fine = factor.definite & (size < before[left])
-            left, u, factor = left[fine], [own[:, fine] for own in u], factor.take(fine)
-            at.factor.put(left, factor)
-            for own, new in zip(at.centre, u):
-                own[:, left] = new
+            if len(left) == len(before) and fine.all():
+                at = replace(at, centre=u, factor=factor)
+            else:
+                at.put(left[fine], [own[:, fine] for own in u], factor.take(fine))
+            left = left[fine]
             before[left] = size[fine]
             at.found[left] = before[left] <= last
             left = left[~at.found[left]]

@@ -113,17 +113,20 @@ def test_the_same_as_one_model_side_by_side(case):
     np.testing.assert_array_equal(near.log_prior, exact.log_prior)
     assert np.abs(near.laplace - exact.laplace).max() < 0.05
     assert np.abs(near.laplace - exact.laplace).mean() < 0.01
-    assert np.abs(near.averaged - exact.averaged).mean() < 0.01
+    assert np.abs(near.single - exact.single).mean() < 0.02
     assert np.corrcoef(near.unit_ratios.ravel(), exact.unit_ratios.ravel())[0, 1] > 0.98
-    # Nearly always the same candidate is kept.
-    assert np.mean(np.abs(near.u - exact.u) < 0.05) > 0.97
+    # Nearly the same draws, bent as the random effects are skewed: estimates of the same integrals, and better ones.
+    assert np.corrcoef(near.u.ravel(), exact.u.ravel())[0, 1] > 0.8
+    noise, own = (np.std(found.halves[0] - found.halves[1]) / 2.0 for found in (exact, near))
+    assert own < max(noise, 0.03)
+    assert abs(np.mean(near.averaged - exact.averaged)) < 4.0 * np.hypot(noise, own) / np.sqrt(40) + noise**2
 
 
 def test_a_step_at_a_time_ends_near_the_modes(case):
     _, target, optimum = case
     objective = target.objective
     nested = NestedPoints.of(objective, optimum)
-    x = vectors(optimum, 30, spread=1.5)
+    x = vectors(optimum, 6, spread=1.5)
     points = Points.of(target.coordinates, x)
     at = nested.at(points, 0.1)
     assert at.found.all()
