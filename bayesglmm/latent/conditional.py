@@ -166,7 +166,7 @@ class _Solver:
         """Fill some rows where factors are nested; those whose modes were not found."""
         assert self.nested is not None
         with np.errstate(all="ignore"):
-            at = self.nested.at(Points.of(self.target.coordinates, x[rows]), np.sqrt(self.work.tolerance))
+            at = self.nested.at(Points.of(self.target.coordinates, x[rows]))
             noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in z]
             laplace = at.laplace()
             first = at.gaussian(noise[0])

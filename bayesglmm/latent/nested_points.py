@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+#: Newton decrement of a unit from which the step is the last one.
+LAST_STEP = 0.05
 #: Newton steps until a parameter vector is left to a search that looks where it steps.
 MOST_STEPS = 6
 #: Rows × parameter vectors at a time: arrays stay in cache. And the fewest vectors that make array operations pay.
@@ -52,7 +54,9 @@ class AtPoints:
     centre : list of ndarray, shape (levels, points)
         The modes, or a point near them.
     factor : Eliminated
-        Of H there, or a step before.
+        Of H a step before.
+    step : list of ndarray, shape (levels, points)
+        That step.
     found : ndarray of bool, shape (points,)
         Where the search has come to an end.
     third : ndarray, shape (n, 1), or (levels, 1) summed over the finest factor's where all columns are ones
@@ -65,12 +69,14 @@ class AtPoints:
     scales: PerFactor
     centre: PerFactor
     factor: Eliminated
+    step: PerFactor
     found: Bools
     third: Floats
 
-    def put(self, points: NDArray[np.int64], centre: PerFactor, factor: Eliminated) -> None:
-        """Move the centre, and take another factor, at some of the parameter vectors."""
-        for own, new in zip(self.centre, centre):
+    def put(self, points: NDArray[np.int64], step: PerFactor, factor: Eliminated) -> None:
+        """Take a step, and another factor, at some of the parameter vectors."""
+        for centre, own, new in zip(self.centre, self.step, step):
+            centre[:, points] += new
             own[:, points] = new
         self.factor.put(points, factor)
 
@@ -90,15 +96,23 @@ class AtPoints:
 
         def sums(move: PerFactor | None) -> Floats:
             if short is not None:
-                moves = np.zeros_like(self.centre[0]) if move is None else levels.to_finest(self._scaled(move))
-                return levels.up_to_unit(0, short(moves))
+                return levels.up_to_unit(0, short(None if move is None else levels.to_finest(self._scaled(move))))
             return levels.rows[-1] @ self.rows.value(centre if move is None else centre + self._expand(move))
 
         return sums
 
     def laplace(self) -> Floats:
         """Laplace's log integral of every unit, shape (units, points)."""
-        return self._ratio(None, self.centre, [np.zeros(1)] * len(self.centre))
+        return self._ratio(None, self.centre, [np.zeros(1)] * len(self.centre)) - 0.5 * self._lag()
+
+    def _lag(self) -> Floats:
+        """By how much the last step changes log|H| of every unit, to first order: the factor is that before it."""
+        levels, step = self.levels, self._scaled(self.step)
+        if levels.plain:
+            moved = -self.third * levels.to_finest(step)
+            return levels.up_to_unit(0, sum((moved * own * own for own in self.along), start=np.zeros_like(moved)))
+        moved = -self.third * levels.expand(step)
+        return levels.rows[-1] @ sum((moved * own * own for own in self.along), start=np.zeros_like(moved))
 
     def candidates(self, noise: list[PerFactor], *, antithetic: bool) -> tuple[Floats, list[PerFactor]]:
         """Log ratios of every unit, shape (candidates, units, points), and the draws, skewed as they ought to be."""
@@ -123,14 +137,27 @@ class AtPoints:
         In units of the effect's standard deviation; the rows' derivatives are those at the optimum.
         """
         levels, out = self.levels, []
+        for k, own in enumerate(self.along):
+            cubed = own * own
+            cubed *= own
+            cubed *= self.third
+            if levels.plain:
+                out.append(Bend(levels.into[0, k] @ cubed if k else cubed))
+            else:
+                out.append(Bend(levels.rows[k] @ cubed))
+        return out
+
+    @cached_property
+    def along(self) -> PerFactor:
+        """What one standard deviation of every effect of a factor adds to η, finer effects going with it.
+
+        By row, shape (n, points), or by level of the finest factor where all columns are ones.
+        """
+        out = []
         for k in range(len(self.centre)):
             noise = [np.full_like(own, float(j == k)) for j, own in enumerate(self.centre)]
-            along = self._scaled(self.factor.half_solve(noise))
-            if levels.plain:
-                own = self.third * levels.to_finest(along) ** 3
-                out.append(Bend(levels.into[0, k] @ own if k else own))
-            else:
-                out.append(Bend(levels.rows[k] @ (self.third * levels.expand(along) ** 3)))
+            move = self._scaled(self.factor.half_solve(noise))
+            out.append(self.levels.to_finest(move) if self.levels.plain else self.levels.expand(move))
         return out
 
     def quadrature(self, nodes: int) -> Floats:
@@ -195,8 +222,8 @@ class NestedPoints:
         levels = find_levels(objective.structure)
         return None if levels is None else cls(objective, optimum, levels)
 
-    def at(self, points: Points, last: float) -> AtPoints:
-        """Search for the modes at some parameter vectors: a Newton decrement of `last` in every unit ends it."""
+    def at(self, points: Points) -> AtPoints:
+        """Search for the modes at some parameter vectors."""
         objective, levels = self.objective, self.levels
         lambdas = objective.lambdas(points.theta)
         scales = [lambdas[k][:, 0, 0] for k in levels.order]
@@ -204,29 +231,30 @@ class NestedPoints:
         rows = lay_out(objective, points.psi)
         flat = levels.eliminate(self.weighted, scales)
         own = [s * (r - X @ points.beta.T) for s, r, X in zip(scales, self.response, self.cross)]
-        at = AtPoints(levels, rows, fixed, scales, flat.solve(own), flat, np.zeros(len(points), dtype=bool), self.third)
-        return self._climb(at, last)
+        centre = flat.solve(own)
+        nowhere, step = np.zeros(len(points), dtype=bool), [np.zeros_like(u) for u in centre]
+        return self._climb(AtPoints(levels, rows, fixed, scales, centre, flat, step, nowhere, self.third))
 
-    def _climb(self, at: AtPoints, last: float) -> AtPoints:
+    def _climb(self, at: AtPoints) -> AtPoints:
         """Newton steps at all parameter vectors, then at those that need more."""
         left, before = np.arange(len(at.found)), np.full(len(at.found), np.inf)
         for _ in range(MOST_STEPS):
-            u, factor, size = self._step(at, left)
+            step, factor, size = self._step(at, left)
             fine = factor.definite & (size < before[left])
             if len(left) == len(before) and fine.all():
-                at = replace(at, centre=u, factor=factor)
+                at = replace(at, centre=[u + own for u, own in zip(at.centre, step)], factor=factor, step=step)
             else:
-                at.put(left[fine], [own[:, fine] for own in u], factor.take(fine))
+                at.put(left[fine], [own[:, fine] for own in step], factor.take(fine))
             left = left[fine]
             before[left] = size[fine]
-            at.found[left] = before[left] <= last
+            at.found[left] = before[left] <= LAST_STEP
             left = left[~at.found[left]]
             if not len(left):
                 break
         return at
 
     def _step(self, at: AtPoints, points: NDArray[np.int64]) -> tuple[PerFactor, Eliminated, Floats]:
-        """Modes after one Newton step, the factor before it, and the largest decrement of a unit."""
+        """A Newton step, its factor, and the largest decrement of a unit."""
         levels = self.levels
         whole = len(points) == len(at.found)
         rows, fixed = (at.rows, at.fixed) if whole else (at.rows.take(points), at.fixed[:, points])
@@ -239,4 +267,4 @@ class NestedPoints:
         factor = levels.eliminate(levels.collect_pairs(np.negative(d2, out=d2)), scales)
         step = factor.solve(gradient)
         size = np.sqrt(np.maximum(levels.to_unit([g * s for g, s in zip(gradient, step)]), 0.0).max(axis=0))
-        return [own + s for own, s in zip(u, step)], factor, size
+        return step, factor, size

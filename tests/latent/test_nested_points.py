@@ -12,7 +12,7 @@ import bayesglmm as bg
 from bayesglmm.latent.conditional import NEAR, Work, solve_at
 from bayesglmm.latent.copies import Points
 from bayesglmm.latent.nested_levels import find_levels
-from bayesglmm.latent.nested_points import NestedPoints
+from bayesglmm.latent.nested_points import LAST_STEP, NestedPoints
 from bayesglmm.latent.posterior import found_optimum
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -128,13 +128,13 @@ def test_a_step_at_a_time_ends_near_the_modes(case):
     nested = NestedPoints.of(objective, optimum)
     x = vectors(optimum, 6, spread=1.5)
     points = Points.of(target.coordinates, x)
-    at = nested.at(points, 0.1)
+    at = nested.at(points)
     assert at.found.all()
     u = at.levels.join(at.centre).T
     for row, own in zip(x, u):
         mode = target.at(row, optimum.point.mode, with_gradient=False).mode
         off = mode.factor.loadings.structure.penalty(own - mode.u) * np.sqrt(np.diag(_dense(mode.factor)))
-        assert np.abs(off).max() < 0.05
+        assert np.abs(off).max() < LAST_STEP / 2
 
 
 def _dense(factor):
@@ -159,7 +159,7 @@ def test_candidates_average_to_the_integral():
     target, optimum = found_optimum(model.problem, model.fit("laplace").result)
     nested = NestedPoints.of(target.objective, optimum)
     points = Points.of(target.coordinates, vectors(optimum, 1))
-    at = nested.at(points, 0.1)
+    at = nested.at(points)
     at.centre[0][:] += 0.3
     rng = np.random.default_rng(5)
     ratios, _ = at.candidates([[z] for z in rng.standard_normal((4000, 15, 1))], antithetic=True)
