@@ -100,6 +100,11 @@ def sample_posterior(
             tree = SAMPLERS[sampler](model, [*wanted, *free, *derived], plan, first)
         except ImportError as error:
             raise MethodError(f"sampler={sampler!r} is not installed ({error}).") from None
+        except NotImplementedError as error:
+            raise MethodError(
+                f"{sampler} cannot run this graph: {str(error).splitlines()[0]}. nutpie and pymc can, also where "
+                "random effects are integrated out."
+            ) from error
         except (pm.exceptions.SamplingError, RuntimeError) as error:
             raise ConvergenceError(f"{sampler} could not sample: {str(error).splitlines()[0]}") from error
     posterior, stats = tree["posterior"], tree["sample_stats"]

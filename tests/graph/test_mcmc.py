@@ -194,6 +194,18 @@ def test_a_sampler_that_is_not_installed_is_named(problem: Problem, monkeypatch:
         mcmc.run(problem, sampler="numpyro")
 
 
+def test_a_graph_that_a_sampler_cannot_run_is_said(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX knows nothing of the integral over random effects."""
+    from bayesglmm.graph import sample as samplers
+
+    def refuses(*args: Any) -> Any:
+        raise NotImplementedError("No JAX conversion for the given `Op`: MarginalLoglikOp")
+
+    monkeypatch.setitem(samplers.SAMPLERS, "pymc", refuses)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match=r"pymc cannot run this graph: No JAX conversion .* nutpie and pymc can"):
+        mcmc.run(problem, sampler="pymc")
+
+
 # --- parametrisation and start ---------------------------------------------------------------------------------------
 
 
