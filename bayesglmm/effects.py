@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import mapping, optional, plain, probability, takes, texts
 from bayesglmm.design import rebind
 from bayesglmm.design.build import used_columns
-from bayesglmm.design.columns import Factor, Table, read_column
+from bayesglmm.design.columns import Factor, read_column
+from bayesglmm.design.tables import Table
 from bayesglmm.design.types import Design
 from bayesglmm.errors import DataError, DataWarning, MethodError
 from bayesglmm.posterior import summary_draws

@@ -281,7 +281,8 @@ class Model:
         -------
         pymc.Model
             Non-centred; yours to extend. ``model.fit("mcmc", pymc_model=extended)`` samples it and returns a fit, with
-            random effects that were integrated out drawn given the parameters.
+            random effects that were integrated out drawn given the parameters; variables you added are in its
+            ``idata``.
 
         Examples
         --------
@@ -308,8 +309,8 @@ class Model:
     def prior_predictive(self, draws: int = 500, seed: int | None = None) -> Any:
         """Draw parameters from their priors, and responses given them, as an ArviZ DataTree.
 
-        Where an Intercept and slopes have independent priors of your own, and columns are far from zero, as years or
-        log(age) are, responses can be of any size: give the Intercept's prior ``at="means"``, as the default is.
+        Priors of coefficients are independent: where columns are far from zero, as years or log(age) are, centre them
+        (``center(log(age))``) for responses of a sensible size.
 
         Parameters
         ----------

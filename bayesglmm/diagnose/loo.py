@@ -20,7 +20,7 @@ from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
-from bayesglmm.posterior import parameter_draws
+from bayesglmm.posterior import DRAWN_LATER, parameter_draws
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 from bayesglmm.tables import is_posterior
@@ -71,8 +71,9 @@ def pointwise(
         A fit without a posterior, an unknown unit, or groups that cannot be left out one by one.
     """
     if not is_posterior(problem, result):
+        flat = " with flat priors" if problem.priors is None and result.method in DRAWN_LATER else ""
         raise MethodError(
-            f"a fit by {result.method!r} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
+            f"a fit by {result.method!r}{flat} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
         )
     labels: list[Any]
     if unit == "row":

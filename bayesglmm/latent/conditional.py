@@ -8,7 +8,8 @@ At parameters x the random effects are drawn from the Gaussian q(u | x) = N(û, 
 is constant where Laplace is exact. Several candidates, in antithetic pairs û ± Cz, give an unbiased estimate of every
 unit's integral, and the draw that is kept is one of them, taken with probability in proportion to exp r_j (sampling
 importance resampling, Rubin 1988): the estimate and the draw together are exact in the sense of pseudo-marginal
-methods (Andrieu & Roberts 2009, Annals of Statistics 37), for any number of candidates.
+methods (Andrieu & Roberts 2009, Annals of Statistics 37), for any number of candidates. Where factors are nested the
+noise of candidates is bent as the random effects are skewed (:mod:`bayesglmm.latent.skewed`).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Solved:
     quadrature : ndarray, shape (draws,), or None
         The same by adaptive quadrature, where it was asked for.
     single : ndarray, shape (draws,)
-        log p(y, u | x) − log q(u | x) of one draw of u each.
+        log p(y, u | x) − log q(u | x) of one draw of u each, from the Gaussian.
     averaged : ndarray, shape (draws,)
         Σ_j log mean_k exp r_j(u_k) over the candidates: an estimate of the log marginal likelihood.
     halves : ndarray, shape (2, draws)
@@ -64,7 +65,7 @@ class Solved:
     u : ndarray, shape (draws, m)
         The kept draw of the standardised random effects.
     unit_ratios : ndarray, shape (draws, units), or None
-        r_j of the first candidate less Laplace's log integral: zero where the unit is Gaussian. None when that is too
+        r_j of that one draw less Laplace's log integral: zero where the unit is Gaussian. None when that is too
         many numbers.
     """
 
@@ -165,21 +166,24 @@ class _Solver:
         """Fill some rows where factors are nested; those whose modes were not found."""
         assert self.nested is not None
         with np.errstate(all="ignore"):
-            at = self.nested.at(Points.of(self.target.coordinates, x[rows]), np.sqrt(self.work.tolerance))
-            noise = [at.levels.split(own[rows].T) for own in z]
+            at = self.nested.at(Points.of(self.target.coordinates, x[rows]))
+            noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in z]
+            laplace = at.laplace()
+            first = at.gaussian(noise[0])
             ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
             quadrature = at.quadrature(self.work.nodes) if self.work.nodes else None
             # Units are numbered by the coarsest factor there, by `units` here.
             last = at.levels.layouts[-1]
             numbers = self.units.of_unknown[last.start : last.stop]
             chosen = _chosen(ratios, pick[rows][:, numbers].T)
-            u = [
-                np.take_along_axis(np.stack([own[k] for own in draws]), chosen.take(unit, axis=0)[None], axis=0)[0]
-                for k, unit in enumerate(at.levels.units)
-            ]
+            for k, unit in enumerate(at.levels.units):
+                which = chosen.take(unit, axis=0)
+                for j, own in enumerate(draws[1:], 1):
+                    np.copyto(draws[0][k], own[k], where=which == j)
             found = at.found
-            self._write(rows[found], at.laplace()[:, found].T, ratios[:, :, found].swapaxes(1, 2), numbers)
-            self.out.u[rows[found]] = at.levels.join(u)[:, found].T
+            by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
+            self._write(rows[found], by_row[0], by_row[1], by_row[2], numbers)
+            self.out.u[rows[found]] = at.levels.join(draws[0])[:, found].T
             if self.out.quadrature is not None and quadrature is not None:
                 self.out.quadrature[rows[found]] = quadrature[:, found].sum(axis=0)
         return rows[~found]
@@ -211,18 +215,23 @@ class _Solver:
         if self.out.quadrature is not None:
             self.out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
-        self._write(rows, copies.laplace(mode)[:k], ratios[:, :k])
+        self._write(rows, copies.laplace(mode)[:k], ratios[0, :k], ratios[:, :k])
         which = _chosen(ratios, pick)[:, self.units.of_unknown]
         self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
 
-    def _write(self, rows: Ints, laplace: Floats, ratios: Floats, numbers: Ints | slice = slice(None)) -> None:
-        """Write integrals and their estimates at some rows: of units, shape (rows, units), and of candidates first."""
+    def _write(
+        self, rows: Ints, laplace: Floats, first: Floats, ratios: Floats, numbers: Ints | slice = slice(None)
+    ) -> None:
+        """Write integrals and their estimates at some rows: of units, shape (rows, units), and of candidates first.
+
+        `first` are the ratios of one Gaussian draw, `numbers` those of the units.
+        """
         out = self.out
         out.laplace[rows] = laplace.sum(axis=1)
-        out.single[rows] = ratios[0].sum(axis=1)
+        out.single[rows] = first.sum(axis=1)
         if out.unit_ratios is not None:
             own = np.empty_like(laplace)
-            own[:, numbers] = ratios[0] - laplace
+            own[:, numbers] = first - laplace
             out.unit_ratios[rows] = own
         out.averaged[rows] = log_mean(ratios).sum(axis=1)
         pairs = max(self.work.pairs, 1)

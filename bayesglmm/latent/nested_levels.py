@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,6 +168,11 @@ class Eliminated:
         # NaN pivots are not.
         return np.all([(own > 0.0).all(axis=0) & np.isfinite(own).all(axis=0) for own in self.pivots], axis=0)
 
+    @cached_property
+    def sds(self) -> PerFactor:
+        """Standard deviations of the unknowns given those of coarser factors."""
+        return [1.0 / np.sqrt(pivot) for pivot in self.pivots]
+
     def take(self, points: NDArray[np.bool_]) -> Eliminated:
         """At some of the parameter vectors."""
         ratios = {key: own[:, points] for key, own in self.ratios.items()}
@@ -188,7 +194,7 @@ class Eliminated:
 
     def half_solve(self, noise: Sequence[Floats]) -> PerFactor:
         """C z with CC' = H⁻¹."""
-        return self._upper([z / np.sqrt(pivot) for z, pivot in zip(noise, self.pivots)])
+        return self._upper([z * sd for z, sd in zip(noise, self.sds)])
 
     def _upper(self, out: PerFactor) -> PerFactor:
         """Solve L'u = out, in place of the list's entries."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Broadcast:
         """Log-density."""
         return self.kernel.value(eta, np.empty(0))
 
-    def shifts(self, eta: Floats, collect: ByGroup, spread: ByGroup) -> ByGroup | None:
+    def shifts(self, eta: Floats, collect: ByGroup, spread: ByGroup) -> Callable[[Floats | None], Floats] | None:
         """Sums by group as a function of what is added to η; None where the exponential of η is out of range."""
         if self.kernel.formulas.shifts is None or not max(eta.max(), -eta.min()) < IN_RANGE:
             return None
@@ -90,7 +91,7 @@ class Repeated:
         """Log-density."""
         return log_density(self.kernel, eta.ravel(), self._flat).reshape(eta.shape)
 
-    def shifts(self, eta: Floats, collect: ByGroup, spread: ByGroup) -> ByGroup | None:
+    def shifts(self, eta: Floats, collect: ByGroup, spread: ByGroup) -> Callable[[Floats | None], Floats] | None:
         """None: there is no shorter way."""
         return None
 

@@ -12,7 +12,7 @@ import bayesglmm as bg
 from bayesglmm.latent.conditional import NEAR, Work, solve_at
 from bayesglmm.latent.copies import Points
 from bayesglmm.latent.nested_levels import find_levels
-from bayesglmm.latent.nested_points import NestedPoints
+from bayesglmm.latent.nested_points import LAST_STEP, NestedPoints
 from bayesglmm.latent.posterior import found_optimum
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -113,25 +113,28 @@ def test_the_same_as_one_model_side_by_side(case):
     np.testing.assert_array_equal(near.log_prior, exact.log_prior)
     assert np.abs(near.laplace - exact.laplace).max() < 0.05
     assert np.abs(near.laplace - exact.laplace).mean() < 0.01
-    assert np.abs(near.averaged - exact.averaged).mean() < 0.01
+    assert np.abs(near.single - exact.single).mean() < 0.02
     assert np.corrcoef(near.unit_ratios.ravel(), exact.unit_ratios.ravel())[0, 1] > 0.98
-    # Nearly always the same candidate is kept.
-    assert np.mean(np.abs(near.u - exact.u) < 0.05) > 0.97
+    # Nearly the same draws, bent as the random effects are skewed: estimates of the same integrals, and better ones.
+    assert np.corrcoef(near.u.ravel(), exact.u.ravel())[0, 1] > 0.8
+    noise, own = (np.std(found.halves[0] - found.halves[1]) / 2.0 for found in (exact, near))
+    assert own < max(noise, 0.03)
+    assert abs(np.mean(near.averaged - exact.averaged)) < 4.0 * np.hypot(noise, own) / np.sqrt(40) + noise**2
 
 
 def test_a_step_at_a_time_ends_near_the_modes(case):
     _, target, optimum = case
     objective = target.objective
     nested = NestedPoints.of(objective, optimum)
-    x = vectors(optimum, 30, spread=1.5)
+    x = vectors(optimum, 6, spread=1.5)
     points = Points.of(target.coordinates, x)
-    at = nested.at(points, 0.1)
+    at = nested.at(points)
     assert at.found.all()
     u = at.levels.join(at.centre).T
     for row, own in zip(x, u):
         mode = target.at(row, optimum.point.mode, with_gradient=False).mode
         off = mode.factor.loadings.structure.penalty(own - mode.u) * np.sqrt(np.diag(_dense(mode.factor)))
-        assert np.abs(off).max() < 0.05
+        assert np.abs(off).max() < LAST_STEP / 2
 
 
 def _dense(factor):
@@ -156,7 +159,7 @@ def test_candidates_average_to_the_integral():
     target, optimum = found_optimum(model.problem, model.fit("laplace").result)
     nested = NestedPoints.of(target.objective, optimum)
     points = Points.of(target.coordinates, vectors(optimum, 1))
-    at = nested.at(points, 0.1)
+    at = nested.at(points)
     at.centre[0][:] += 0.3
     rng = np.random.default_rng(5)
     ratios, _ = at.candidates([[z] for z in rng.standard_normal((4000, 15, 1))], antithetic=True)

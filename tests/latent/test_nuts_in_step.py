@@ -160,6 +160,7 @@ def test_progress_is_told_and_ends_at_one(capsys) -> None:
     sample(problem, draws=30, tune=30, chains=2, seed=1, progress=lambda fraction, text: told.append((fraction, text)))
     fractions = [fraction for fraction, _ in told]
     assert fractions[-1] == 1.0
+    assert fractions.count(1.0) == 1
     assert all(a <= b for a, b in itertools.pairwise(fractions))
     assert "of 120 draws" in told[-1][1]
     tell = teller(Plan(1, 1, 1, 0, 0.65, True))

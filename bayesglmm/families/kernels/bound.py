@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Data = tuple[Floats, ...]
 #: Auxiliaries, one entry each: a number, or one per row.
 Psi = Floats | tuple[Floats | float, ...]
-#: From rows to groups, from groups to rows, or from groups to groups.
+#: From rows to groups, or from groups to rows.
 ByGroup = Callable[[Floats], Floats]
 
 
@@ -45,7 +45,7 @@ class Formulas:
         far tails do not matter. Like `value` it takes arrays that are broadcast against each other.
     shifts : callable or None
         (s, data, collect, spread) → sums of the log-density by group, as a function of what is added to s group by
-        group. `collect` sums rows by group, `spread` gives every row its group's value.
+        group (None: nothing). `collect` sums rows by group, `spread` gives every row its group's value.
     """
 
     derivatives: Callable[[Floats, Psi, Data], Derivatives]
@@ -54,7 +54,7 @@ class Formulas:
     n_aux: int = 0
     value: Callable[[Floats, Psi, Data], Floats] | None = None
     slopes: Callable[[Floats, Data], tuple[Floats, Floats]] | None = None
-    shifts: Callable[[Floats, Data, ByGroup, ByGroup], ByGroup] | None = None
+    shifts: Callable[[Floats, Data, ByGroup, ByGroup], Callable[[Floats | None], Floats]] | None = None
 
 
 @dataclass(frozen=True)
