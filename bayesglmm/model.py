@@ -309,8 +309,8 @@ class Model:
     def prior_predictive(self, draws: int = 500, seed: int | None = None) -> Any:
         """Draw parameters from their priors, and responses given them, as an ArviZ DataTree.
 
-        Priors of coefficients are independent: where columns are far from zero, as years or log(age) are, centre them
-        (``center(log(age))``) for responses of a sensible size.
+        Where an Intercept and slopes have independent priors of your own, and columns are far from zero, as years or
+        log(age) are, responses can be of any size: give the Intercept's prior ``at="means"``, as the default is.
 
         Parameters
         ----------
