@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,11 @@ class Height:
 
     index: int
     means: tuple[float, ...]
+
+    @cached_property
+    def bars(self) -> Floats:
+        """The means as an array."""
+        return np.array(self.means)
 
     def among(self, start: int, count: int) -> Height:
         """The same where the line's parameters are those from `start` on of `count`."""
@@ -87,28 +93,28 @@ class Density:
             return x
         out = np.array(x, dtype=float)
         for h in self.heights:
-            out[..., h.index] += x @ np.array(h.means)
+            out[..., h.index] += x @ h.bars
         return out
 
     def contract(self, gamma: Floats) -> Floats:
         """Intercepts in place of heights: A⁻¹γ."""
         out = np.array(gamma, dtype=float)
         for h in self.heights:
-            out[..., h.index] -= gamma @ np.array(h.means)
+            out[..., h.index] -= gamma @ h.bars
         return out
 
     def collect(self, v: Floats) -> Floats:
         """A'v, for `v` of shape (..., k): a gradient in γ becomes that in β."""
         out = v
         for h in self.heights:
-            out = out + v[..., h.index, None] * np.array(h.means)
+            out = out + v[..., h.index, None] * h.bars
         return out
 
     def matrix(self, diagonal: Floats) -> Floats:
         """A' diag(d) A, shape (k, k): curvatures in γ become those in β."""
         out = np.diag(diagonal)
         for h in self.heights:
-            row = np.array(h.means)
+            row = np.array(h.bars)
             row[h.index] = 1.0
             own = diagonal[h.index] * np.outer(row, row)
             own[h.index, h.index] = 0.0
