@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bayesglmm import names
 from bayesglmm.joint import linear_predictor
-from bayesglmm.latent.ordering import need_memory
+from bayesglmm.latent.ordering import need_memory, portions
 from bayesglmm.parameters import posterior_variables
 from bayesglmm.priors import flat_priors, log_prior_by_name
 from bayesglmm.problem import Problem
@@ -69,9 +69,7 @@ def log_likelihood(problem: Problem, draws: Draws) -> Floats:
     kernel = problem.kernel()
     beta, psi, *effects = (a.reshape(count, *a.shape[2:]) for a in (draws.beta, draws.psi, *draws.effects))
     out = np.empty((count, n))
-    step = max(PORTION // max(n, 1), 1)
-    for first in range(0, count, step):
-        some = slice(first, first + step)
+    for some in portions(count, n, PORTION):
         eta = linear_predictor(problem, beta[some], [b[some] for b in effects])
         if kernel.n_aux:
             out[some] = [kernel.derivatives(own, at).value for own, at in zip(eta, psi[some])]

@@ -15,6 +15,7 @@ from bayesglmm.design import rebind
 from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
+from bayesglmm.latent.ordering import portions
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.responses import LEVELS, at_levels, draw_responses, eta_draws
@@ -178,8 +179,8 @@ def mean_draws(problem: Problem, draws: Draws, design: Design, level: str, eta: 
 
 def _averaged(problem: Problem, draws: Draws, design: Design, eta: Floats) -> Floats:
     """Means averaged over new random effects at every draw, written over the linear predictors."""
-    theta, step = draws.theta.reshape(len(eta), -1), max(PORTION // max(design.nobs, 1), 1)
-    for some in (slice(first, first + step) for first in range(0, len(eta), step)):
+    theta = draws.theta.reshape(len(eta), -1)
+    for some in portions(len(eta), design.nobs, PORTION):
         eta[some] = _over_effects(problem, design, eta[some], theta[some], problem.link.mean)
     return eta
 

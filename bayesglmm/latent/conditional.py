@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
 from bayesglmm.latent.mode import TOLERANCE
+from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.quadrature_grid import grid
 from bayesglmm.latent.target import Target
 
@@ -86,11 +87,14 @@ class Work:
     tolerance : float
         Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
         Laplace's own integral is off by about the decrement times the skewness.
+    keep : bool
+        Whether the draws of the random effects are wanted; where they are not, ``u`` has no columns.
     """
 
     pairs: int = 0
     nodes: int = 0
     tolerance: float = TOLERANCE
+    keep: bool = True
 
 
 def solve_at(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generator, work: Work = Work()) -> Solved:
@@ -130,43 +134,47 @@ class _Solver:
             low(),
             low(),
             np.full((2, count), -np.inf),
-            np.empty((count, self.structure.m)),
+            np.empty((count, self.structure.m if work.keep else 0)),
             np.full((count, units), -np.inf) if count * units <= MAX_KEPT else None,
         )
 
     def run(self, x: Floats, rng: np.random.Generator) -> Solved:
-        """Solve for all."""
+        """Solve for all, the noise of many draws at a time."""
+        prior = self.target.log_priors(x)
+        for some in portions(len(x), max(self.work.pairs, 1) * self.structure.m):
+            self._some(some, x[some], prior[some], rng)
+        return replace(self.out, log_prior=prior)
+
+    def _some(self, some: slice, x: Floats, prior: Floats, rng: np.random.Generator) -> None:
         base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
         start = base.u + (x - self.optimum.point.x) @ slopes.T
-        prior = self.target.log_priors(x)
-        usable = np.flatnonzero(np.isfinite(prior))
         z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
-        pick = rng.random((len(x), self._copies(1).units.count))
+        noise = _Noise(some.start, x, start, z, rng.random((len(x), self._copies(1).units.count)))
+        usable = np.flatnonzero(np.isfinite(prior))
         for a in range(0, len(usable), self.each):
-            self._portion(usable[a : a + self.each], x, start, z, pick, self.each)
-        lost = np.flatnonzero(~np.isfinite(self.out.laplace))
-        if len(lost):
+            self._portion(usable[a : a + self.each], noise, self.each)
+        lost = np.flatnonzero(~np.isfinite(self.out.laplace[some]))
+        if len(lost) and self.work.keep:
             assert base.factor is not None
-            self.out.u[lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
-        return replace(self.out, log_prior=prior)
+            self.out.u[some.start + lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
 
     def _copies(self, count: int) -> Copies:
         if count not in self.made:
             self.made[count] = make_copies(self.objective, count)
         return self.made[count]
 
-    def _portion(self, rows: NDArray[np.int64], x: Floats, start: Floats, z: Floats, pick: Floats, size: int) -> None:
+    def _portion(self, rows: NDArray[np.int64], noise: _Noise, size: int) -> None:
         # A short portion is filled up, so that few sets of copies have to be laid out.
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         copies = self._copies(size)
-        points = Points.of(self.target.coordinates, x[filled])
-        mode = copies.mode(points, start[filled], self.work.tolerance)
+        points = Points.of(self.target.coordinates, noise.x[filled])
+        mode = copies.mode(points, noise.start[filled], self.work.tolerance)
         if mode.found:
-            self._fill(rows, copies, points, mode, z[:, filled], pick[filled])
+            self._fill(noise.first + rows, copies, points, mode, noise.z[:, filled], noise.pick[filled])
         elif size > 1:
             smaller = max(size // 4, 1)
             for a in range(0, len(rows), smaller):
-                self._portion(rows[a : a + smaller], x, start, z, pick, smaller)
+                self._portion(rows[a : a + smaller], noise, smaller)
 
     def _fill(
         self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
@@ -186,12 +194,29 @@ class _Solver:
         half = max(len(z) // 2, 1) * (len(ratios) // len(z))
         out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)[:k]
         out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)[:k]
-        weights = np.exp(ratios - ratios.max(axis=0))
-        total = weights.sum(axis=0)
-        chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
-        units = copies.gather(copies.units.of_unknown) % chosen.shape[1]
-        which = np.take_along_axis(chosen, units, axis=1)
-        out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+        if self.work.keep:
+            out.u[rows] = _chosen(copies, ratios, effects, pick)[:k]
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Parameter vectors from number `first` on, where their searches begin, and the noise of their draws."""
+
+    first: int
+    x: Floats
+    start: Floats
+    z: Floats
+    pick: Floats
+
+
+def _chosen(copies: Copies, ratios: Floats, effects: Floats, pick: Floats) -> Floats:
+    """One candidate per unit, with probability in proportion to its ratio, shape (copies, m)."""
+    weights = np.exp(ratios - ratios.max(axis=0))
+    total = weights.sum(axis=0)
+    chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
+    units = copies.gather(copies.units.of_unknown) % chosen.shape[1]
+    which = np.take_along_axis(chosen, units, axis=1)
+    return np.take_along_axis(effects, which[None], axis=0)[0]
 
 
 def log_mean(ratios: Floats) -> Floats:

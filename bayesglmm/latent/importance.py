@@ -39,6 +39,8 @@ NOISE = 0.3
 NEAR = 1e-3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
 MOST_VALUES = 10**9
+#: Nodes of a quadrature that is taken whatever it costs where candidates, eight at the least, leave too much noise.
+NODES_AT_ANY_COST = 25
 #: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
 NODES_CHANGE = 5e-2
 #: Draws weighted for every one that is kept, as long as rows × draws are no more than this; one beyond.
@@ -162,6 +164,7 @@ def weigh(
     seed: int | None = None,
     proposals: int | None = None,
     pairs: int | None = None,
+    keep: bool = True,
 ) -> Weighted:
     """Draw around the mode of a Laplace or quadrature fit, and weight the draws towards the posterior.
 
@@ -178,6 +181,8 @@ def weigh(
     pairs : int, optional
         Antithetic pairs of candidates for the random effects at each; when left out, as many as keep the noise small,
         or quadrature where that is cheaper.
+    keep : bool
+        Whether the draws of the random effects are wanted, or only the parameters and their weights.
 
     Raises
     ------
@@ -190,7 +195,9 @@ def weigh(
     count = proposals or times * draws
     with one_thread():
         target, optimum = found_optimum(problem, result)
-        work = replace(settle(target, optimum, count, pairs), tolerance=NEAR)
+        work = replace(settle(target, optimum, count, pairs), tolerance=NEAR, keep=keep)
+        if work.nodes and not keep:
+            work = replace(work, pairs=0)  # candidates are for choosing random effects among them
 
         def log_target(x: Floats) -> Floats:
             found = solve_at(target, optimum, x, np.random.default_rng(0), work)
@@ -223,7 +230,7 @@ def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> W
     if noise <= NOISE:
         return Work(FEWEST_PAIRS if noise <= NOISE * np.sqrt(FEWEST_PAIRS / PAIRS) else PAIRS)
     affordable = MOST_VALUES / (count * max(structure.n, 1))
-    nodes = _enough_nodes(target, optimum, there, affordable)
+    nodes = _enough_nodes(target, optimum, there, max(affordable, NODES_AT_ANY_COST))
     if nodes:
         return Work(PAIRS, nodes)
     wanted = PAIRS * (noise / NOISE) ** 2
