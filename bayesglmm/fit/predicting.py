@@ -39,6 +39,8 @@ class Predicting(Found):
         -------
         DataFrame
             ``estimate, se, ci_low, ci_high``, one row per row of `newdata`; for ``"response"`` one column a draw.
+            Standard errors by ``laplace`` and ``agq`` are over all parameters; by ``ml``, ``reml``, ``pql`` and ``mql``
+            the variance parameters are held at their estimates.
         """
         from bayesglmm.predict import predict
 
