@@ -30,7 +30,7 @@ import bayesglmm as bg
 
 ROWS_PER_LEVEL = 5
 #: Seconds a question may take.
-PATIENCE = 600
+PATIENCE = 300
 
 QUESTIONS: dict[str, Callable[[Any], object]] = {
     "random": lambda fit: fit.random,
