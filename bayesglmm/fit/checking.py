@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm import plots, plots_predictive
+from bayesglmm.arguments import taught
 from bayesglmm.diagnose import residuals
 from bayesglmm.diagnose.panel import Checks
 from bayesglmm.errors import MethodError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@taught
 class Checking(Found):
     """Checks of a fit; a base of :class:`~bayesglmm.Fit`."""
 

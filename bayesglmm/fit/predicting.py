@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm import plots_predictive
+from bayesglmm.arguments import taught
 from bayesglmm.fit.found import Found
 
 
+@taught
 class Predicting(Found):
     """Predictions of a fit; a base of :class:`~bayesglmm.Fit`."""
 

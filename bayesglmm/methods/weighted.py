@@ -128,7 +128,7 @@ def weigh_fit(
             f"draws are weighted around the mode of a fit by 'laplace' or 'agq'; this one is by {result.method!r}."
         )
     if not result.status.converged:
-        raise MethodError(f"this {result.method} fit did not converge ({result.status.message}): it has no mode.")
+        raise MethodError(f"this {result.method} fit did not converge ({result.status.reason}): it has no mode.")
     return weigh(problem, result, draws=int(draws), seed=seed, proposals=proposals, keep=keep)
 
 
