@@ -232,7 +232,7 @@ def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> W
     affordable = MOST_VALUES / (count * max(structure.n, 1))
     nodes = _enough_nodes(target, optimum, there, max(affordable, NODES_AT_ANY_COST))
     if nodes:
-        return Work(PAIRS, nodes)
+        return Work(PAIRS if nodes <= affordable else FEWEST_PAIRS, nodes)
     wanted = PAIRS * (noise / NOISE) ** 2
     return Work(int(np.clip(min(wanted, affordable / 2.0), PAIRS, MOST_PAIRS)))
 
