@@ -10,7 +10,7 @@ import pytest
 
 import bayesglmm as bg
 from bayesglmm import idata, responses
-from bayesglmm.diagnose import group_influence
+from bayesglmm.diagnose import group_influence, loo
 from bayesglmm.latent import draws as drawing
 from bayesglmm.latent import ordering
 from bayesglmm.latent.importance import weigh
@@ -181,3 +181,17 @@ def test_steps_that_cannot_be_taken_say_why(fit: bg.Fit) -> None:
         linear.influence("g", refit=False)
     with pytest.raises(bg.MethodError, match=r"refit: for the influence of groups only"):
         fit.influence(refit=False)
+
+
+@pytest.mark.parametrize("method", ["laplace", "inla"])
+def test_rows_left_out_in_portions_as_all_at_once(fit: bg.Fit, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    fit = bg.Model("y ~ x + (1 | g)", table(12), "poisson").fit(method)
+    whole = fit.loo(draws=50, seed=1)
+    monkeypatch.setattr(loo, "MOST_HELD", 100)
+    monkeypatch.setattr(loo, "portions", lambda count, width: ordering.portions(count, width, 4000))
+    parts = fit.loo(draws=50, seed=1)
+    for name in ("elpd", "se", "p", "n_samples", "n_data_points", "good_k", "warning", "approx_posterior"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-10)
+    np.testing.assert_allclose(parts.elpd_i, whole.elpd_i, rtol=1e-10)
+    np.testing.assert_allclose(parts.pareto_k, whole.pareto_k, rtol=1e-8)
+    assert parts.elpd_i["row"].to_numpy().tolist() == list(range(60))

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from bayesglmm.arguments import flag, optional, takes
 from bayesglmm.design.types import RandomBlock
-from bayesglmm.diagnose.loo import without_rows
 from bayesglmm.diagnose.mixed_influence import MODES
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, ConvergenceWarning, MethodError, warn
 from bayesglmm.inference.bootstrap import refit_options
@@ -34,7 +33,7 @@ from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.unit_loglik import units_at
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.registry import METHODS
-from bayesglmm.problem import Problem
+from bayesglmm.problem import Problem, without_rows
 from bayesglmm.result import Result
 
 Floats = NDArray[np.float64]

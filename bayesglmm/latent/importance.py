@@ -190,9 +190,7 @@ def weigh(
         When the estimate is not a maximum.
     """
     rng = np.random.default_rng(seed)
-    rows = max(problem.design.nobs, 1)
-    times = next((k for k, most in PROPOSALS if k * draws * rows <= most), 1)
-    count = proposals or times * draws
+    count = proposals or draws * per_draw(draws, problem.design.nobs)
     with one_thread():
         target, optimum = found_optimum(problem, result)
         work = replace(settle(target, optimum, count, pairs), tolerance=NEAR, keep=keep)
@@ -210,6 +208,11 @@ def weigh(
         solved = solve_at(target, optimum, x, rng, work)
     weighted = Weighted(target, optimum, x, solved, log_q, work, Weights(log_q, np.nan, np.nan))
     return replace(weighted, weights=smooth(weighted.log_p - log_q))
+
+
+def per_draw(draws: int, rows: int) -> int:
+    """Draws that are weighted for every one that is kept: fewer in models of many rows."""
+    return next((k for k, most in PROPOSALS if k * draws * max(rows, 1) <= most), 1)
 
 
 def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> Work:
