@@ -3,7 +3,7 @@
 One predictor is moved in every row while all else stays. Differences of the predicted means, or slopes where it is a
 number, are averaged over the rows: the "observed value" approach (Hanmer & Kalkan 2013, American Journal of Political
 Science 57, 263-277). Standard errors by the delta method over everything that enters (coefficients, covariance
-parameters, auxiliaries, random effects), or from the draws of a sampled posterior.
+parameters, auxiliaries, random effects), or from the draws of a sampled posterior or a nested fit.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import mapping, optional, plain, probability, takes, texts
 from bayesglmm.design import rebind
 from bayesglmm.design.build import used_columns
-from bayesglmm.design.columns import Factor, Table, read_column
+from bayesglmm.design.columns import Factor, read_column
+from bayesglmm.design.tables import Table
 from bayesglmm.design.types import Design
 from bayesglmm.errors import DataError, DataWarning, MethodError
+from bayesglmm.posterior import summary_draws
 from bayesglmm.predict import expected_response, mean_draws
 from bayesglmm.problem import Problem
 from bayesglmm.quantiles import norm
 from bayesglmm.responses import LEVELS, at_levels, eta_draws
-from bayesglmm.result import Result
+from bayesglmm.result import Draws, Result
 
 Floats = NDArray[np.float64]
 
@@ -84,10 +86,11 @@ def average_effects(
     columns = pd.DataFrame({name: frame.column(name).reset_index(drop=True) for name in frame.names})
     given = {"offset": offset, "exposure": exposure}
     moves = [m for name in wanted for m in _moves(problem, columns, name, (compare or {}).get(name), given)]
+    sample = summary_draws(problem, result, moves[0].high.nobs) if moves else None
     rows = []
     for move in moves:
         for key, weights in _groups(move.high, columns, by):
-            found = _averaged(problem, result, move, weights, level, ci)
+            found = _averaged(problem, result, sample, move, weights, level, ci)
             rows.append({"variable": move.variable, "effect": move.label, **({} if by is None else {by: key}), **found})
     return pd.DataFrame(rows)
 
@@ -151,9 +154,11 @@ def _groups(design: Design, data: pd.DataFrame, by: str | None) -> Iterator[tupl
         yield key, weights
 
 
-def _averaged(problem: Problem, result: Result, move: Move, weights: Floats, level: str, ci: float) -> dict[str, float]:
-    if result.draws is not None and not result.draws.independent:
-        values = _over_draws(problem, result, move, weights, level)
+def _averaged(
+    problem: Problem, result: Result, sample: Draws | None, move: Move, weights: Floats, level: str, ci: float
+) -> dict[str, float]:
+    if sample is not None:
+        values = _over_draws(problem, sample, move, weights, level)
         low, high = np.quantile(values, [0.5 - ci / 2.0, 0.5 + ci / 2.0])
         return {"estimate": values.mean(), "se": values.std(ddof=1), "ci_low": low, "ci_high": high}
     estimate, variance = _delta(problem, result, move, weights, level)
@@ -162,13 +167,12 @@ def _averaged(problem: Problem, result: Result, move: Move, weights: Floats, lev
     return {"estimate": estimate, "se": se, "ci_low": estimate - reach, "ci_high": estimate + reach}
 
 
-def _over_draws(problem: Problem, result: Result, move: Move, weights: Floats, level: str) -> Floats:
-    assert result.draws is not None
+def _over_draws(problem: Problem, draws: Draws, move: Move, weights: Floats, level: str) -> Floats:
     totals: list[Any] = []
     for design in (move.high, move.low):
         rng = np.random.default_rng(0)  # the same new random effects before and after
-        eta = eta_draws(problem, result.draws, design, level, rng)
-        totals.append(mean_draws(problem, result.draws, design, level, eta) @ weights)
+        eta = eta_draws(problem, draws, design, level, rng)
+        totals.append(mean_draws(problem, draws, design, level, eta) @ weights)
     return (totals[0] - totals[1]) / move.size
 
 

@@ -140,7 +140,9 @@ def to_datatree(problem: Problem, result: Result) -> Any:
         if _small_enough(problem, result.draws):
             sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
         sampled["log_prior"] = log_prior(problem, sampled["posterior"])
-        sampled["posterior"] = in_pairs(problem, sampled["posterior"])
+        others = result.draws.others
+        sampled["posterior"] = in_pairs(problem, sampled["posterior"]) | dict(others)
+        dims |= {name: [f"{name}_dim_{k}" for k in range(value.ndim - 2)] for name, value in others.items()}
         if result.draws.stats:
             sampled["sample_stats"] = dict(result.draws.stats)
     # The density of a correlation matrix is one number, however many correlations there are.

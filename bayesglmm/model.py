@@ -280,7 +280,8 @@ class Model:
         -------
         pymc.Model
             Non-centred; yours to extend. ``model.fit("mcmc", pymc_model=extended)`` samples it and returns a fit, with
-            random effects that were integrated out drawn given the parameters.
+            random effects that were integrated out drawn given the parameters; variables you added are in its
+            ``idata``.
 
         Examples
         --------

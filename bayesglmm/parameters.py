@@ -206,7 +206,7 @@ def posterior_variables(problem: Problem, draws: Draws) -> dict[str, Floats]:
     for k, (block, where) in enumerate(zip(problem.design.blocks, theta_slices(problem))):
         covariance = problem.covariance[k]
         flat = draws.theta[..., where].reshape(-1, covariance.n_params)
-        sd, corr = sd_corr(np.stack([covariance.factor(t) for t in flat]))
+        sd, corr = sd_corr(covariance.factor(flat))
         shape = draws.beta.shape[:2]
         out[names.sd_variable(block.group)] = sd.reshape(*shape, -1)
         if names.has_correlation(covariance):
@@ -221,7 +221,7 @@ def mean_theta(problem: Problem, theta: Floats) -> Floats:
     """θ of the means of sds and correlations over draws, shape (draws, k)."""
     out, start = [np.empty(0)], 0
     for cov in problem.covariance:
-        sd, corr = sd_corr(np.stack([cov.factor(t) for t in theta[:, start : start + cov.n_params]]))
+        sd, corr = sd_corr(cov.factor(theta[:, start : start + cov.n_params]))
         start += cov.n_params
         out.append(cov.from_sd_corr(sd.mean(axis=0), corr.mean(axis=0)))
     return np.concatenate(out)

@@ -20,6 +20,10 @@ DRAWN_LATER = ("laplace", "agq")
 #: The method that integrates over its hyperparameters, and is drawn from when it is asked for too.
 NESTED = "inla"
 
+#: Most draws of a nested fit that predictions are summaries of, and most numbers (draws × rows) in them.
+SUMMARISED = 4000
+NUMBERS = 40_000_000
+
 
 def with_draws(problem: Problem, result: Result) -> Result:
     """Return the result with the draws it promises; methods without a distribution are returned as they are."""
@@ -34,6 +38,19 @@ def with_draws(problem: Problem, result: Result) -> Result:
     _need_memory(problem, count)
     made = _maker(result.method)(problem, result, count, result.options.get("seed"))
     return replace(result, draws=as_chains(made))
+
+
+def summary_draws(problem: Problem, result: Result, rows: int) -> Draws | None:
+    """Draws that what is said of `rows` rows is a summary of; None where it is read off a mode and its curvature.
+
+    A sampled fit's own draws. Of a nested fit, which integrates over its hyperparameters, fresh ones, the same at every
+    call: its means are not those at one point. The Gaussian around a mode says no more drawn from than as it is.
+    """
+    if result.method == NESTED and result.status.converged:
+        count = int(np.clip(NUMBERS // max(rows, 1), 400, SUMMARISED))
+        _need_memory(problem, count)
+        return _maker(NESTED)(problem, result, count, 0)
+    return None if result.draws is None or result.draws.independent else result.draws
 
 
 def parameter_draws(

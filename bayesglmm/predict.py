@@ -18,6 +18,7 @@ from bayesglmm.families.cumulative import category_probabilities
 from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.prediction import parameter_covariance, row_parts
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
+from bayesglmm.posterior import summary_draws
 from bayesglmm.problem import Problem
 from bayesglmm.responses import LEVELS, at_levels, draw_responses, eta_draws
 from bayesglmm.result import Draws, Result
@@ -51,11 +52,11 @@ def predict(
     Without draws the intervals are Wald intervals on the linear-predictor scale, mapped through the link, and `se`
     is the delta-method standard error; a row's own random effects enter with their joint uncertainty with the
     coefficients (the prediction-error variance of the mixed-model equations), and by ``laplace`` and ``agq`` with all
-    parameters, variances included (as glmmTMB's ``se.fit``; lme4 holds the variances). With MCMC draws everything is a
-    summary of draws. A level that was not seen has its random effect at zero and its full variance. Where E(y) is not
-    the mean that the link models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the
-    auxiliaries and Wald intervals of its logarithm. ``kind="category"`` is for the cumulative family: one column a
-    category.
+    parameters, variances included (as glmmTMB's ``se.fit``; lme4 holds the variances). By ``mcmc``, by ``inla`` and
+    after :meth:`bayesglmm.Fit.refine` everything is a summary of draws. A level that was not seen has its random effect
+    at zero and its full variance, or with draws an effect drawn from the model. Where E(y) is not the mean that the
+    link models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and Wald
+    intervals of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
 
     Raises
     ------
@@ -75,8 +76,9 @@ def predict(
         return _responses(problem, result, design, level, trials, draws, seed)
     if kind == "category":
         return _categories(problem, result, design, level)
-    if result.draws is not None and not result.draws.independent:
-        return _from_draws(problem, result.draws, design, kind, level, ci)
+    sample = summary_draws(problem, result, design.nobs)
+    if sample is not None:
+        return _from_draws(problem, sample, design, kind, level, ci)
     if kind == "mean" and problem.family.expectation is not None:
         return _expected(problem, result, design, level, ci)
     estimate, variance = _linear(problem, result, design, level)
@@ -232,9 +234,10 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
             return category_probabilities(problem.link, eta, gaps)
         return _over_effects(problem, design, eta, theta, lambda e: category_probabilities(problem.link, e, gaps))
 
-    if result.draws is not None and not result.draws.independent:
-        eta = eta_draws(problem, result.draws, design, level, np.random.default_rng(0))
-        psi, theta = (x.reshape(len(eta), -1) for x in (result.draws.psi, result.draws.theta))
+    sample = summary_draws(problem, result, design.nobs)
+    if sample is not None:
+        eta = eta_draws(problem, sample, design, level, np.random.default_rng(0))
+        psi, theta = (x.reshape(len(eta), -1) for x in (sample.psi, sample.theta))
         p = np.mean([at(*point) for point in zip(eta, psi, theta)], axis=0)
     else:
         eta = _eta_parts(problem, result, design, level)[0]

@@ -82,7 +82,7 @@ def new_effects(
     if not blocks:
         return ()
     sizes = [(len(b.levels), len(b.columns)) for b in blocks]
-    factors = [np.stack([c.factor(t) for t in theta[:, s]]) for c, s in zip(problem.covariance, theta_slices(problem))]
+    factors = [c.factor(theta[:, s]) for c, s in zip(problem.covariance, theta_slices(problem))]
     if all(c.precision is None for c in problem.covariance):
         u = rng.standard_normal((sum(k * q for k, q in sizes), len(theta))).T
     else:

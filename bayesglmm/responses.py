@@ -47,7 +47,7 @@ def eta_draws(problem: Problem, draws: Draws, design: Design, level: str, rng: n
             _add_effects(eta, effects, block)
         new = np.flatnonzero(block.codes < 0)
         if len(new):
-            spread = np.stack([problem.covariance[k].factor(t[where]) for t in theta])
+            spread = problem.covariance[k].factor(theta[:, where])
             levels, which = np.unique(-block.codes[new], return_inverse=True)
             fresh = np.einsum("drc,dlc->dlr", spread, rng.standard_normal((count, len(levels), len(block.columns))))
             eta[:, new] += np.sum(block.z[new] * fresh[:, which], axis=2)

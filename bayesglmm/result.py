@@ -121,6 +121,8 @@ class Draws:
         made from those. False where the draws are the posterior (MCMC, or weighted ones): tables are made from them.
     stats : mapping of str to ndarray
         Sampler or weighting statistics, shape (chains, draws).
+    others : mapping of str to ndarray
+        Variables that a user added to the model's graph, by name, shape (chains, draws, ...).
     """
 
     beta: Floats
@@ -129,6 +131,7 @@ class Draws:
     effects: tuple[Floats, ...]
     independent: bool = True
     stats: Mapping[str, Floats] = field(default_factory=dict)
+    others: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _sds(
     sample = result.hyper_sample
     if sample is not None:
         flat = sample.theta[..., where].reshape(-1, covariance.n_params)
-        draws = sd_corr(np.stack([covariance.factor(t) for t in flat]))[0]
+        draws = sd_corr(covariance.factor(flat))[0]
         low, high = np.quantile(draws, [tail, 1.0 - tail], axis=0)
         return draws.mean(axis=0), draws.std(axis=0, ddof=1), low, high, corr
     start = len(result.beta) + where.start

@@ -12,7 +12,7 @@ import bayesglmm as bg
 from bayesglmm import idata, responses
 from bayesglmm.diagnose import group_influence, loo
 from bayesglmm.latent import draws as drawing
-from bayesglmm.latent import ordering
+from bayesglmm.latent import importance, ordering
 from bayesglmm.latent.importance import weigh
 from bayesglmm.latent.posterior import found_optimum, marginal_draws
 from bayesglmm.posterior import parameter_draws
@@ -126,15 +126,18 @@ def test_a_log_likelihood_that_is_too_large_is_left_out_and_said_so(monkeypatch:
     assert tree["posterior"]["g"].shape == (4, 250, 20, 1)
 
 
-def test_a_check_keeps_no_random_effects_and_weighs_by_quadrature_where_candidates_are_noise() -> None:
-    """Of 1,500 levels the candidates' noise alone has a standard deviation above one."""
-    fit = bg.Model("y ~ x + (1 | g)", table(1500), "poisson").fit("laplace")
-    found = weigh(fit.model.problem, fit.result, draws=60, proposals=60, seed=1, keep=False)
-    assert found.solved.u.shape == (60, 0)
+def test_where_candidates_are_noise_quadrature_is_taken_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "MOST_VALUES", 1)
+    monkeypatch.setattr(importance, "NOISE", 0.02)
+    fit = bg.Model("y ~ x + (1 | g)", table(300), "poisson").fit("laplace")
+    given = {"draws": 60, "proposals": 60, "seed": 1}
+    found, kept = (weigh(fit.model.problem, fit.result, **given, keep=keep) for keep in (False, True))
     assert (found.work.nodes, found.work.pairs) == (5, 0)
-    assert found.weights.ess > 30
-    noisy = weigh(fit.model.problem, fit.result, draws=60, proposals=60, seed=1, pairs=4)
-    assert noisy.weights.ess < 0.6 * found.weights.ess
+    assert (kept.work.nodes, kept.work.pairs) == (5, importance.FEWEST_PAIRS)
+    assert found.solved.u.shape == (60, 0)
+    assert kept.solved.u.shape == (60, 300)
+    np.testing.assert_allclose(found.log_marginal, kept.log_marginal, rtol=1e-12)
+    assert found.weights.ess > 40
 
 
 @pytest.mark.parametrize(("method", "sizes"), [("laplace", (20, 80)), ("agq", (15, 60))])
@@ -185,7 +188,8 @@ def test_steps_that_cannot_be_taken_say_why(fit: bg.Fit) -> None:
 
 @pytest.mark.parametrize("method", ["laplace", "inla"])
 def test_rows_left_out_in_portions_as_all_at_once(fit: bg.Fit, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    fit = bg.Model("y ~ x + (1 | g)", table(12), "poisson").fit(method)
+    data = table(12).assign(o=[f"o{k // 2 if k < 20 else k}" for k in range(60)])
+    fit = bg.Model("y ~ x + (1 | g) + (1 | o)", data, "poisson").fit(method)
     whole = fit.loo(draws=50, seed=1)
     monkeypatch.setattr(loo, "MOST_HELD", 100)
     monkeypatch.setattr(loo, "portions", lambda count, width: ordering.portions(count, width, 4000))

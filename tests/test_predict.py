@@ -172,3 +172,34 @@ def test_a_quasi_family_has_no_responses():
     fit = bg.Model("breaks ~ wool", frame("warpbreaks"), family="quasipoisson").fit()
     with pytest.raises(bg.MethodError, match="quasi"):
         fit.predict(kind="response")
+
+
+def test_a_nested_fit_predicts_posterior_means_not_the_means_at_a_point():
+    """By brute force from its joint draws: known, new and population, each on its scale."""
+    fit = bg.Model("p(incidence, size) ~ period + (1 | herd)", frame("cbpp"), family="binomial").fit("inla", seed=3)
+    new = frame("cbpp").iloc[[0, 5, 5]].assign(herd=["1", "new", "another"])
+    posterior = fit.idata["posterior"]
+    beta, sd, herds = (posterior[v].to_numpy().reshape(1000, -1) for v in ("beta", "herd.sd", "herd"))
+    where = list(posterior["herd.level"].to_numpy()).index("1")
+    X = rebind(fit.model.design, new).X
+    eta = beta @ X.T
+    nodes, weights = np.polynomial.hermite_e.hermegauss(30)
+    fresh = eta[:, 1, None] + sd * nodes
+    expected = {
+        ("population", "linear"): eta.mean(axis=0)[1],
+        ("population", "mean"): (1.0 / (1.0 + np.exp(-eta[:, 1]))).mean(),
+        ("conditional", "linear"): eta.mean(axis=0)[1],
+        ("conditional", "mean"): (1.0 / (1.0 + np.exp(-fresh))).mean(axis=0) @ weights / weights.sum(),
+        ("marginal", "mean"): (1.0 / (1.0 + np.exp(-fresh))).mean(axis=0) @ weights / weights.sum(),
+    }
+    for (level, kind), value in expected.items():
+        found = fit.predict(new, level=level, kind=kind).iloc[1]
+        # 1,000 draws here and 4,000 there.
+        assert found["estimate"] == pytest.approx(value, abs=0.15 * found["se"]), (level, kind)
+    own = 1.0 / (1.0 + np.exp(-(eta[:, 0] + herds[:, where])))
+    known = fit.predict(new).iloc[0]
+    assert known["estimate"] == pytest.approx(own.mean(), abs=0.12 * known["se"])
+    assert known["se"] == pytest.approx(own.std(ddof=1), rel=0.1)
+    plugged = 1.0 / (1.0 + np.exp(-fit.predict(new, kind="linear").iloc[1]["estimate"]))
+    assert abs(plugged - expected["conditional", "mean"]) > 0.15 * known["se"]
+    assert fit.predict(new).equals(fit.predict(new))

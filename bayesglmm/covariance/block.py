@@ -55,10 +55,10 @@ class BlockCovariance(Charted):
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def factor(self, theta: Floats) -> Floats:
-        """Λ, lower triangular, shape (q, q)."""
-        L = np.zeros((self.size, self.size))
+        """Λ, lower triangular, shape (..., q, q); leading axes of θ are points."""
+        L = np.zeros((*np.shape(theta)[:-1], self.size, self.size))
         for t, f, s in zip(self.terms, self.forms, self.slices):
-            L[t.start : t.stop, t.start : t.stop] = f.factor(theta[s], t.size)
+            L[..., t.start : t.stop, t.start : t.stop] = f.factor(theta[..., s], t.size)
         return L
 
     def pullback(self, theta: Floats, G: Floats) -> Floats:

@@ -41,7 +41,7 @@ class Form:
     coordinates : callable
         q → tuple of Coordinate, one per entry of θ.
     factor : callable
-        (theta, q) → Λ, lower triangular, shape (q, q).
+        (theta, q) → Λ, lower triangular, shape (..., q, q); leading axes of theta are points.
     pullback : callable
         (theta, q, G) → gradient in θ, where G holds ∂f/∂Λ on the lower triangle.
     from_sd_corr : callable
@@ -72,8 +72,8 @@ def _unstructured_coordinates(q: int) -> tuple[Coordinate, ...]:
 
 
 def _unstructured_factor(theta: Floats, q: int) -> Floats:
-    L = np.zeros((q, q))
-    L[_tril(q)] = theta
+    L = np.zeros((*np.shape(theta)[:-1], q, q))
+    L[(..., *_tril(q))] = theta
     return L
 
 
@@ -109,6 +109,10 @@ def _unstructured_canonical(theta: Floats, q: int) -> Floats:
 # --- diagonal ------------------------------------------------------------------------------------------------
 
 
+def _diagonal_factor(theta: Floats, q: int) -> Floats:
+    return theta[..., None] * np.eye(q)
+
+
 def _diagonal_from(sd: Floats, corr: Floats) -> Floats:
     return np.array(sd, dtype=float)
 
@@ -118,7 +122,7 @@ def _diagonal_from(sd: Floats, corr: Floats) -> Floats:
 
 def _correlated(
     name: str,
-    correlation: Callable[[float, int], tuple[Floats, Floats]],
+    correlation: Callable[[Floats, int], tuple[Floats, Floats]],
     low: Callable[[int], float],
     one_sd: bool,
 ) -> Form:
@@ -128,13 +132,13 @@ def _correlated(
         scales = (SCALE,) if one_sd else (Coordinate("scale", even=q == 1),) * q
         return scales if q == 1 else (*scales, Coordinate("interval", low(q), 1.0))
 
-    def split(theta: Floats, q: int) -> tuple[Floats, float]:
-        sd = np.repeat(theta[0], q) if one_sd else theta[:q]
-        return sd, float(theta[-1]) if q > 1 else 0.0
+    def split(theta: Floats, q: int) -> tuple[Floats, Floats]:
+        sd = np.repeat(theta[..., :1], q, axis=-1) if one_sd else theta[..., :q]
+        return sd, theta[..., -1, None, None] if q > 1 else np.zeros((1, 1))
 
     def factor(theta: Floats, q: int) -> Floats:
         sd, rho = split(theta, q)
-        return sd[:, None] * np.linalg.cholesky(correlation(rho, q)[0])
+        return sd[..., :, None] * np.linalg.cholesky(correlation(rho, q)[0])
 
     def pullback(theta: Floats, q: int, G: Floats) -> Floats:
         sd, rho = split(theta, q)
@@ -161,12 +165,12 @@ def _correlated(
     return Form(name, coordinates, factor, pullback, from_sd_corr, canonical)
 
 
-def _exchangeable(rho: float, q: int) -> tuple[Floats, Floats]:
+def _exchangeable(rho: Floats, q: int) -> tuple[Floats, Floats]:
     ones = np.ones((q, q))
     return (1 - rho) * np.eye(q) + rho * ones, ones - np.eye(q)
 
 
-def _autoregressive(rho: float, q: int) -> tuple[Floats, Floats]:
+def _autoregressive(rho: Floats, q: int) -> tuple[Floats, Floats]:
     lag = np.abs(np.subtract.outer(np.arange(q), np.arange(q))).astype(float)
     return rho**lag, lag * rho ** np.maximum(lag - 1, 0)
 
@@ -185,7 +189,7 @@ FORMS: dict[str, Form] = {
         Form(
             "diagonal",
             lambda q: (SCALE,) * q,
-            lambda theta, q: np.diag(theta),
+            _diagonal_factor,
             lambda theta, q, G: np.diag(G).copy(),
             _diagonal_from,
             lambda theta, q: np.abs(theta),

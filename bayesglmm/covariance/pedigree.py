@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bayesglmm.arguments import plain, takes
 from bayesglmm.covariance.known import Known
-from bayesglmm.design.columns import Table, labels
+from bayesglmm.design.columns import labels
+from bayesglmm.design.tables import Table
 from bayesglmm.errors import DataError
 
 Ints = NDArray[np.int64]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bayesglmm.design.build import build_design, rebind
+from bayesglmm.design.bind import rebind
+from bayesglmm.design.build import build_design
 from bayesglmm.design.chunked import ChunkedDesign, build_chunked_design
 from bayesglmm.design.chunks import Chunks, as_chunks
 from bayesglmm.design.groups import with_levels

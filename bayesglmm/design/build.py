@@ -1,24 +1,25 @@
-"""Formula + table → Design, and the same columns again from new data."""
+"""Formula + table → Design."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import compress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.design.auxiliary import build_auxiliaries, rebind_auxiliary
-from bayesglmm.design.columns import Factor, Table, all_finite, first_rows, missing, read_column, take
+from bayesglmm.design.auxiliary import build_auxiliaries
+from bayesglmm.design.columns import Factor, all_finite, first_rows
 from bayesglmm.design.evaluate import evaluate
-from bayesglmm.design.groups import GroupBinding, build_blocks, rebind_block
-from bayesglmm.design.matrix import bind_columns, bind_matrix, build_matrix
+from bayesglmm.design.groups import GroupBinding, build_blocks
+from bayesglmm.design.matrix import build_matrix
 from bayesglmm.design.rank import column_relations, independent_columns, warn_aliased
 from bayesglmm.design.response import build_response, check_constant_response, response_expressions
 from bayesglmm.design.rows import Rows, check_positive, read_rows
-from bayesglmm.design.types import ColumnDesign, Design, Floats, Response
+from bayesglmm.design.tables import Table
+from bayesglmm.design.types import Design, Floats
 from bayesglmm.errors import DataError
 from bayesglmm.formula import Formula, parse_formula
 from bayesglmm.formula.expressions import render
@@ -104,7 +105,7 @@ def build_design(
         raise DataError("The table has no rows.")
     given = {"weights": weights, "offset": offset, "exposure": exposure}
     own = auxiliaries or {}
-    rows = read_rows(table, used_columns(formula, beside=own.values()), _grouping(formula), given)
+    rows = read_rows(table, used_columns(formula, beside=tuple(own.values())), grouping_names(formula), given)
     response = build_response(formula, rows.columns, rows.index)
     if response is not None:
         check_constant_response(response)
@@ -119,8 +120,8 @@ def build_design(
         X=X,
         columns=_named(spec, keep),
         aliased=_named(spec, ~keep),
-        offset=_total_offset(formula, rows),
-        weights=_weights(rows),
+        offset=total_offset(formula, rows),
+        weights=prior_weights(rows),
         blocks=blocks,
         index=rows.index,
         n_dropped=rows.n_dropped,
@@ -146,81 +147,8 @@ def _named(spec: Any, which: NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(name for name, there in zip(spec.column_names, which) if there)
 
 
-def rebind(
-    design: Design,
-    newdata: Any,
-    *,
-    offset: Any = None,
-    exposure: Any = None,
-    require_response: bool = False,
-    gaps: dict[str, int] | None = None,
-) -> Design:
-    """Build the same columns from new data, with everything that was learned from the old.
-
-    Parameters
-    ----------
-    design : Design
-        From `build_design`.
-    newdata : table
-        As for `build_design`. A grouping factor may be absent: all its codes are then -1, as for unseen levels.
-    offset, exposure : str or array-like, optional
-        In place of those the design was built with; needed when those were arrays.
-    require_response : bool
-        Whether the response must be there, and rows where it is missing are dropped. Otherwise it is taken along when
-        it is there for every row in use.
-    gaps : dict of str to int, optional
-        For a chunk of a larger table: missing values are counted here instead of being warned of, and a chunk without a
-        complete row is fine.
-
-    Returns
-    -------
-    Design
-        With the columns of `design`; ``weights`` are taken along when they were a column that is there.
-
-    Raises
-    ------
-    DataError
-        For levels of fixed factors that were not seen, absent columns, or values that are not finite.
-    """
-    formula: Formula = design.formula
-    binding: Binding = design.binding
-    table = Table(newdata)
-    wanted = {"offset": offset, "exposure": exposure}
-    given = {name: _argument(name, binding.arguments[name], value) for name, value in wanted.items()}
-    weights = binding.arguments["weights"]
-    given["weights"] = weights if isinstance(weights, str) and weights in table else None
-    grouping = [name for name in _grouping(formula) if name in table]
-    beside = [a.formula for a in design.auxiliaries]
-    used = used_columns(formula, with_response=require_response, beside=beside)
-    rows = read_rows(table, used, grouping, given, gaps)
-    if require_response:
-        response = build_response(formula, rows.columns, rows.index, binding.levels)
-    else:
-        response = _response_if_complete(formula, table, rows, binding)
-    parts = (formula.terms, rows.columns, rows.index, binding.spec)
-    # a chunk is read once: its columns stay where they are
-    stack = bind_columns(*parts) if gaps is not None and binding.keep.any() else None
-    kind: type[Design] = Design if stack is None else ColumnDesign
-    matrix: Any = bind_matrix(*parts) if stack is None else tuple(compress(stack, binding.keep))
-    return kind(
-        formula=formula,
-        response=response,
-        X=matrix if stack is not None or binding.keep.all() else matrix[:, binding.keep],
-        columns=design.columns,
-        aliased=design.aliased,
-        offset=_total_offset(formula, rows),
-        weights=_weights(rows),
-        blocks=tuple(rebind_block(group, rows.columns, rows.groups, rows.index) for group in binding.groups),
-        index=rows.index,
-        n_dropped=rows.n_dropped,
-        binding=binding,
-        relations=design.relations,
-        kept=None if rows.n_dropped == 0 else rows.kept,
-        auxiliaries=tuple(rebind_auxiliary(a, rows) for a in design.auxiliaries),
-    )
-
-
-def used_columns(formula: Formula, with_response: bool = True, beside: Iterable[Formula] = ()) -> tuple[str, ...]:
+@lru_cache(maxsize=64)
+def used_columns(formula: Formula, with_response: bool = True, beside: tuple[Formula, ...] = ()) -> tuple[str, ...]:
     """Columns used as numbers or factors, those of the formulas `beside` it among them."""
     terms = [*formula.terms, *(term for bar in formula.random for term in bar.terms)]
     terms += [term for other in beside for term in other.terms]
@@ -228,7 +156,7 @@ def used_columns(formula: Formula, with_response: bool = True, beside: Iterable[
     return column_names([*left, *term_factors(terms), *formula.offsets])
 
 
-def _grouping(formula: Formula) -> tuple[str, ...]:
+def grouping_names(formula: Formula) -> tuple[str, ...]:
     """Columns used as labels of groups."""
     return tuple(dict.fromkeys(name for term in formula.random for name in term.factors))
 
@@ -239,27 +167,7 @@ def _remember(value: Any) -> str | float | bool | None:
     return True if np.ndim(value) else float(value)
 
 
-def _argument(name: str, remembered: str | float | bool | None, given: Any) -> Any:
-    """Argument for new data: what is given, or the column or number of the old."""
-    if given is not None:
-        return given
-    if remembered is True:
-        raise DataError(f"The model was built with an array as {name}. Give {name}= for the new data.")
-    return remembered
-
-
-def _response_if_complete(formula: Formula, table: Table, rows: Rows, binding: Binding) -> Response | None:
-    """Take the response along when its columns are there and have no gap in the rows in use."""
-    names = column_names(response_expressions(formula))
-    if not names or not all(name in table for name in names):
-        return None
-    columns = {name: take(read_column(table.column(name), name), rows.kept) for name in names}
-    if any(missing(column).any() for column in columns.values()):
-        return None
-    return build_response(formula, columns, rows.index, binding.levels)
-
-
-def _total_offset(formula: Formula, rows: Rows) -> Floats:
+def total_offset(formula: Formula, rows: Rows) -> Floats:
     """Add the offsets of the formula, the argument, and log(exposure)."""
     total = np.zeros(len(rows.index))
     for node in formula.offsets:
@@ -278,7 +186,8 @@ def _total_offset(formula: Formula, rows: Rows) -> Floats:
     return total
 
 
-def _weights(rows: Rows) -> Floats | None:
+def prior_weights(rows: Rows) -> Floats | None:
+    """The weights, a copy; None when there are none."""
     weights = rows.arguments.get("weights")
     if weights is None:
         return None

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bayesglmm.design.build import check_size, rebind
+from bayesglmm.design.bind import bind_chunk
+from bayesglmm.design.build import check_size
 from bayesglmm.design.chunks import Chunks, Part, map_parts
 from bayesglmm.design.inspection import Inspection, Onlooker, begin
 from bayesglmm.design.rank import clearly_independent, limited_pivoting, relations_of, warn_aliased
@@ -110,20 +111,22 @@ class ChunkedDesign(Design):
             Columns to read beside those of the model.
         """
         columns = [*needed_columns(self.formula, self.binding.arguments), *extra]
-        return map_parts(_Bind(function, self.bound), self.chunks, list(dict.fromkeys(columns)), executor)
+        bind = _Bind(function, self.bound, self.n_dropped == 0)
+        return map_parts(bind, self.chunks, list(dict.fromkeys(columns)), executor)
 
 
 @dataclass(frozen=True)
 class BoundPart:
-    """One part of the data with the design it is to be bound to."""
+    """One part of the data with the design it is to be bound to, and whether all its rows are known to be complete."""
 
     part: Part
     bound: Design
+    complete: bool
 
     def designs(self) -> Iterator[tuple[Design, Any]]:
         """The design of each table of the part that has complete rows, and the table."""
         for table in self.part():
-            design = rebind(self.bound, table, require_response=True, gaps={})
+            design = bind_chunk(self.bound, table, self.complete)
             if design.nobs:
                 yield design, table
 
@@ -134,9 +137,10 @@ class _Bind:
 
     function: Callable[[BoundPart], Any]
     bound: Design
+    complete: bool
 
     def __call__(self, part: Part) -> Any:
-        return self.function(BoundPart(part, self.bound))
+        return self.function(BoundPart(part, self.bound, self.complete))
 
 
 def build_chunked_design(
@@ -227,7 +231,7 @@ def _independent(
 
     def matrices() -> Iterator[Floats]:
         for _, table in numbered_tables(chunks, needed_columns(bound.formula, arguments)):
-            yield rebind(bound, table, require_response=True, gaps={}).X
+            yield bind_chunk(bound, table).X
 
     gram = sum((X.T @ X for X in matrices()), np.zeros((p, p))) if seen.gram is None else seen.gram
     if clearly_independent(gram):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesglmm.arguments import optional, whole
+from bayesglmm.design.tables import ColumnBatch
 from bayesglmm.errors import DataError
 
 #: () → the tables of one part, one after the other; can be sent to another process.
@@ -17,6 +18,8 @@ Part = Callable[[], Iterator[Any]]
 
 #: Values read at once from files, in whole blocks of rows.
 CHUNK_VALUES, ROWS_AT_LEAST, ROWS_AT_MOST = 1_000_000, 8_192, 131_072
+#: Bytes of a column that are read from a file at once.
+_STREAM_BYTES = 1 << 16
 #: Parts handed to an executor before the first is waited for, when parts hold their rows themselves.
 AHEAD = 8
 
@@ -223,13 +226,35 @@ def _piece_tables(piece: Any, schema: Any, names: list[str], rows: int) -> Itera
     """Read a row group in batches, one at a time and none ahead; labels of rows count within the row group."""
     import pandas as pd
 
+    start = 0
+    for batch in (_file_batches if _is_plain_file(piece, schema, names) else _batches)(piece, schema, names, rows):
+        columns = {name: _column(values) for name, values in zip(batch.schema.names, batch.columns)}
+        yield ColumnBatch(columns, pd.RangeIndex(start, start + len(batch)))
+        start += len(batch)
+
+
+def _is_plain_file(piece: Any, schema: Any, names: list[str]) -> bool:
+    """Whether a local parquet file holds the columns as they are wanted."""
+    if not names or not hasattr(piece, "row_groups") or piece.filesystem.type_name != "local":
+        return False
+    own = piece.physical_schema
+    return all(own.get_field_index(name) >= 0 and own.field(name).type == schema.field(name).type for name in names)
+
+
+def _file_batches(piece: Any, schema: Any, names: list[str], rows: int) -> Iterator[Any]:
+    """Batches as their pages come from a file: a row group is never in memory at once, nor read to its end in vain."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(piece.path, metadata=piece.metadata, buffer_size=_STREAM_BYTES, pre_buffer=False) as file:
+        groups = [group.id for group in piece.row_groups]
+        yield from file.iter_batches(rows, row_groups=groups, columns=names, use_threads=False)
+
+
+def _batches(piece: Any, schema: Any, names: list[str], rows: int) -> Iterator[Any]:
+    """Batches of anything else that a dataset is made of."""
     # use_threads and read-ahead are for speed alone, and would hold many batches at once
     options = {"use_threads": False, "batch_readahead": 1, "fragment_readahead": 1}
-    start = 0
-    for batch in piece.to_batches(schema=schema, columns=names, batch_size=rows, **options):
-        columns = {name: _column(values) for name, values in zip(batch.schema.names, batch.columns)}
-        yield pd.DataFrame(columns, index=pd.RangeIndex(start, start + len(batch)), copy=False)
-        start += len(batch)
+    yield from piece.to_batches(schema=schema, columns=names, batch_size=rows, **options)
 
 
 def _column(values: Any) -> Any:

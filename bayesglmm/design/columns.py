@@ -1,10 +1,8 @@
-"""Tables of any kind → columns of two kinds: numbers and factors."""
+"""Columns of two kinds, numbers and factors, and how they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -64,96 +62,6 @@ def recode(factor: Factor, levels: tuple[str, ...]) -> Ints:
         return factor.codes
     position = pd.Index(levels, dtype=object).get_indexer(pd.Index(factor.levels, dtype=object))
     return np.append(position, -1)[factor.codes].astype(np.int64)
-
-
-class Table:
-    """Read-only view of a pandas, polars or pyarrow table, or of a dict of arrays.
-
-    Parameters
-    ----------
-    data : table
-        Anything narwhals understands, or a mapping from names to one-dimensional arrays.
-    """
-
-    def __init__(self, data: Any) -> None:
-        self._data = _as_frame(data)
-        self.names: list[str] = [str(name) for name in self._data.columns]
-        self.nrows = int(self._data.shape[0])
-        pandas = isinstance(self._data, pd.DataFrame)
-        self.index: pd.Index = self._data.index if pandas else pd.RangeIndex(self.nrows)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
-
-    def column(self, name: str) -> pd.Series:
-        """Give a column by name.
-
-        Raises
-        ------
-        DataError
-            When there is none, with the names that come near, or more than one.
-        """
-        count = self.names.count(name)
-        if count == 1:
-            position = self.names.index(name)
-            if isinstance(self._data, pd.DataFrame):
-                return self._data[self._data.columns[position]]
-            return _to_pandas(self._data[:, position])
-        if count > 1:
-            raise DataError(f"The table has {count} columns named {name!r}. Rename or drop all but one.")
-        raise DataError(_unknown_column(name, self.names))
-
-
-def _as_frame(data: Any) -> Any:
-    if isinstance(data, pd.DataFrame):
-        return data
-    if isinstance(data, Mapping):
-        try:
-            return pd.DataFrame({name: _as_array(values) for name, values in data.items()})
-        except ValueError as error:
-            raise DataError(f"The arrays of the table do not fit together: {error}.") from error
-    import narwhals
-
-    try:
-        return narwhals.from_native(data, eager_only=True)
-    except TypeError as error:
-        expected = "Expected a pandas, polars or pyarrow table, or a dict of arrays"
-        raise DataError(f"{expected}; got {type(data).__name__}.") from error
-
-
-def _as_array(values: Any) -> Any:
-    """Drop the index of a pandas Series (a dict's columns stand side by side), and keep categories."""
-    values = values.array if isinstance(values, pd.Series) else values
-    return values if isinstance(values, pd.api.extensions.ExtensionArray) else np.asarray(values)
-
-
-def _to_pandas(series: Any) -> pd.Series:
-    """One column of a polars or pyarrow table, categories kept in their order.
-
-    The order of polars' Categorical is that in which its strings were first met in the process, which means nothing:
-    such a column is text. Its Enum has an order.
-    """
-    import narwhals
-
-    if isinstance(series.dtype, narwhals.Enum):
-        return pd.Series(pd.Categorical(series.to_list(), categories=list(series.dtype.categories)))
-    if series.dtype == narwhals.Categorical and series.implementation.is_pyarrow():
-        return series.to_native().to_pandas()
-    if series.dtype.is_numeric() and not series.dtype.is_decimal() and not series.is_null().any():
-        return pd.Series(series.to_numpy())
-    return pd.Series(series.to_list(), dtype=object)
-
-
-def _unknown_column(name: str, names: list[str]) -> str:
-    if not isinstance(name, str):
-        return f"{name!r} is given where a column's name is expected. The table has {', '.join(names[:8])}."
-    near = get_close_matches(name, names[:2000], n=3, cutoff=0.6)
-    same = [other for other in names if other.lower() == name.lower()]
-    hint = ", ".join(dict.fromkeys([*same, *near]))
-    if hint:
-        return f"The table has no column {name!r}. Did you mean {hint}?"
-    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    return f"The table has no column {name!r}. It has {shown or 'no columns'}."
 
 
 def read_column(series: pd.Series, name: str) -> Column:

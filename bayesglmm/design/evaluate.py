@@ -62,6 +62,8 @@ def evaluate(node: Expr, columns: Mapping[str, Column], state: State, nrows: int
     DataError
         When a factor is computed with as if it were numbers.
     """
+    if isinstance(node, Name):
+        return columns[node.name]
     with np.errstate(all="ignore"):
         value = _evaluate(node, columns, state)
     if isinstance(value, Factor | dict):

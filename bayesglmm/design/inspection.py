@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bayesglmm.design.build import rebind
-from bayesglmm.design.chunks import CHUNK_VALUES, Chunks
+from bayesglmm.design.bind import bind_rows, read_chunk
+from bayesglmm.design.chunks import CHUNK_VALUES, ROWS_AT_LEAST, Chunks
 from bayesglmm.design.rank import clearly_independent
+from bayesglmm.design.rows import Rows
 from bayesglmm.design.types import Design, Floats, Response
 from bayesglmm.errors import BayesGLMMError
 
@@ -69,7 +70,11 @@ class Inspection:
 
     def look(self, table: Any) -> None:
         """Take in one table."""
-        design = rebind(self.bound, table, require_response=True, gaps={})
+        self.see(read_chunk(self.bound.formula, self.bound.binding.arguments, table))
+
+    def see(self, rows: Rows) -> None:
+        """Take in rows that were read already."""
+        design = bind_rows(self.bound, rows)
         if design.nobs == 0:
             return
         assert design.response is not None
@@ -81,7 +86,8 @@ class Inspection:
             self._squares += np.diagonal(gram)
             self.gram = None if self.gram is None else self.gram + gram
         else:
-            self._squares += [column @ column for column in design.stack]
+            # einsum, for BLAS would wake threads for each
+            self._squares += [np.einsum("i,i->", column, column) for column in design.stack]
             self.gram = None
         self._extremes = [_extremes([*self._extremes, design.response])]
         self._samples.append(_rows_of(design, slice(-self._seen % self._step, None, self._step)))
@@ -124,7 +130,7 @@ def begin(first: Onlooker, bound: Design, chunks: Chunks, columns: list[str]) ->
     nrows = chunks.nrows
     if nrows is None or nrows < FIRST_LOOK_ROWS:
         return None
-    parts = list(chunks.parts(columns))
+    parts = list(Chunks(chunks.source, rows=ROWS_AT_LEAST).parts(columns))  # short tables, for the rest is not read
     step = max(len(parts) // max(FIRST_LOOK_PARTS, len(parts) // FIRST_LOOK_SHARE), 1)
     if len(parts) < FIRST_LOOK_PARTS:
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayesglmm.design.columns import Table
+from bayesglmm.design.tables import Table
 from bayesglmm.design.types import Design
 
 

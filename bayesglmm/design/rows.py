@@ -10,18 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.design.columns import (
-    Column,
-    Factor,
-    Table,
-    all_finite,
-    first_rows,
-    missing,
-    read_column,
-    read_group,
-    take,
-    take_levels,
-)
+from bayesglmm.design.columns import Column, Factor, all_finite, first_rows, missing, read_group, take, take_levels
+from bayesglmm.design.tables import Table
 from bayesglmm.design.types import Floats
 from bayesglmm.errors import DataError, DataWarning, warn
 
@@ -62,6 +52,7 @@ def read_rows(
     grouping: Iterable[str],
     arguments: dict[str, Any],
     gaps: dict[str, int] | None = None,
+    complete: bool = False,
 ) -> Rows:
     """Read what the formula uses, drop rows with missing values, and check that numbers are finite.
 
@@ -76,6 +67,8 @@ def read_rows(
         Weights, offset and exposure.
     gaps : dict of str to int, optional
         For a table that is one of many: missing values are counted here, by column, and nothing is said about them.
+    complete : bool
+        The same table was read before, and there were neither gaps nor infinite numbers.
 
     Raises
     ------
@@ -87,12 +80,14 @@ def read_rows(
     DataWarning
         When rows are dropped; it counts them in total and by column.
     """
-    columns = {name: read_column(table.column(name), name) for name in used}
+    columns = {name: table.read(name) for name in used}
     groups = {name: read_group(table.column(name), name) for name in grouping}
     values = {name: read_argument(name, given, table) for name, given in arguments.items() if given is not None}
     everything: list[tuple[str, Column]] = [*columns.items(), *groups.items(), *values.items()]
     # most columns are numbers without gaps, which one look at each tells
-    open_questions = [(name, c) for name, c in everything if isinstance(c, Factor) or not all_finite(c)]
+    open_questions = [
+        (name, c) for name, c in everything if not complete and (isinstance(c, Factor) or not all_finite(c))
+    ]
     kept, counts = _complete(open_questions, table.nrows)
     if gaps is None:
         report_missing(counts, table.nrows, int(kept.sum()))
@@ -147,7 +142,7 @@ def report_missing(counts: dict[str, int], nrows: int, kept: int) -> None:
 def read_argument(name: str, given: Any, table: Table) -> Floats:
     """Give weights, offset or exposure as an array, from a column's name, a number or values."""
     if isinstance(given, str):
-        column = read_column(table.column(given), given)
+        column = table.read(given)
         if isinstance(column, Factor):
             raise DataError(f"{name} is the column {given!r}, which holds labels; expected numbers.")
         return column

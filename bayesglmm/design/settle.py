@@ -14,13 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from bayesglmm.design.bind import read_chunk
 from bayesglmm.design.build import Binding, used_columns
 from bayesglmm.design.chunks import Chunks
-from bayesglmm.design.columns import Factor, Table
+from bayesglmm.design.columns import Factor
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.matrix import MAX_COLUMNS, build_matrix, new_spec
 from bayesglmm.design.response import build_response, response_expressions
-from bayesglmm.design.rows import read_rows, report_missing
+from bayesglmm.design.rows import Rows, read_rows, report_missing
+from bayesglmm.design.tables import Table
 from bayesglmm.design.transforms import is_transform, learners, values_of
 from bayesglmm.design.types import Design
 from bayesglmm.errors import BayesGLMMError, DataError, FormulaError
@@ -58,8 +60,8 @@ class Settled:
 class Looker(Protocol):
     """Something that looks at every chunk of a design."""
 
-    def look(self, table: Any) -> None:
-        """Take in one table."""
+    def see(self, rows: Rows) -> None:
+        """Take in the complete rows of one table."""
         ...
 
 
@@ -110,13 +112,13 @@ def settle[L: Looker](
         settled.parts = place
         with located(place):
             first = settled.kept == 0
-            _see(settled, table, formula, arguments, labelled, learned)
+            rows = _see(settled, table, formula, arguments, labelled, learned)
             if settled.seen or learned:
                 looked = None
             elif first and settled.kept:
                 looked = looker(_witness_design(formula, settled.witnesses[0], arguments, {}))
-            if looked is not None:
-                looked.look(table)
+            if looked is not None and len(rows.index):
+                looked.see(rows)
     if settled.nrows == 0:
         raise DataError("The chunks have no rows.")
     order = [*used_columns(formula), *arguments]
@@ -167,15 +169,13 @@ def _may_be_factor(node: Expr) -> bool:
 
 def _see(
     settled: Settled, table: Any, formula: Formula, arguments: dict[str, Any], labelled: list[Expr], learned: Any
-) -> None:
-    """Take in one table."""
-    view = Table(table)
-    given = {name: value for name, value in arguments.items() if value is not None}
-    rows = read_rows(view, used_columns(formula), (), given, settled.gaps)
-    settled.nrows += view.nrows
+) -> Rows:
+    """Take in one table, and give its complete rows."""
+    rows = read_chunk(formula, arguments, table, settled.gaps)
+    settled.nrows += len(rows.kept)
     n = len(rows.index)
     if n == 0:
-        return
+        return rows
     new: set[int] = set() if settled.kept else {0}
     settled.kept += n
     for node in labelled:
@@ -187,9 +187,10 @@ def _see(
         if len(values):
             learner.see(values)
     if new:
-        where = np.flatnonzero(rows.kept)[sorted(new)]
+        view, where = Table(table), np.flatnonzero(rows.kept)[sorted(new)]
         names = needed_columns(formula, arguments)
         settled.witnesses.append(pd.DataFrame({k: view.column(k).iloc[where].array for k in names}, index=where))
+    return rows
 
 
 def _new_levels(factor: Factor, name: str, seen: set[str]) -> set[int]:

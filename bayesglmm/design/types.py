@@ -181,8 +181,34 @@ class Design:
         return None
 
 
-class ColumnDesign(Design):
-    """A design whose columns stay where they are; the matrix is put together when somebody asks for it.
+class ColumnStack:
+    """What holds columns that stay where they are; their matrix is put together when somebody asks for it.
+
+    To be given as ``_columns`` to :meth:`_hold`: a tuple of contiguous arrays, shape (n,), or their matrix.
+    """
+
+    _columns: tuple[Floats, ...] | Floats
+
+    def _hold(self, **values: Any) -> None:
+        """Set the fields of a frozen dataclass."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def stack(self) -> tuple[Floats, ...] | None:
+        """The columns, as long as nobody has asked for their matrix."""
+        return self._columns if isinstance(self._columns, tuple) else None
+
+    @property
+    def X(self) -> Floats:
+        """Their matrix, each column contiguous."""
+        if isinstance(self._columns, tuple):
+            self._hold(_columns=np.stack(self._columns).T)
+        return np.asarray(self._columns)
+
+
+class ColumnDesign(ColumnStack, Design):  # type: ignore[misc]
+    """A design whose columns stay where they are.
 
     Parameters
     ----------
@@ -194,24 +220,9 @@ class ColumnDesign(Design):
 
     def __init__(self, X: Any, **fields: Any) -> None:
         defaults = {f.name: f.default for f in dataclass_fields(Design) if f.default is not MISSING}
-        for name, value in (defaults | fields | {"_columns": X}).items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def stack(self) -> tuple[Floats, ...] | None:
-        """The columns, as long as nobody has asked for their matrix."""
-        return self._columns if isinstance(self._columns, tuple) else None
-
-    @property
-    def X(self) -> Floats:  # type: ignore[override]
-        """Their matrix, each column contiguous."""
-        if isinstance(self._columns, tuple):
-            object.__setattr__(self, "_columns", np.stack(self._columns).T)
-        return np.asarray(self._columns)
+        self._hold(**(defaults | fields), _columns=X)
 
     @property
     def nobs(self) -> int:
         """Number of rows."""
         return len(self.offset)
-
-    _columns: tuple[Floats, ...] | Floats

@@ -1,8 +1,9 @@
 """Leave-one-out cross-validation at the right unit: rows given their groups, or whole groups.
 
-PSIS-LOO (Vehtari, Gelman & Gabry 2017) by ArviZ, on the log-likelihood of rows given the random effects, or on that of
-groups with their random effects integrated out. Draws of an approximation are weighted towards the posterior on the way
-(Magnusson, Andersen, Jonasson & Vehtari 2019). Where Pareto k-hat is high, exact refits without the unit.
+PSIS-LOO (Vehtari, Gelman & Gabry 2017) by ArviZ, on the log-likelihood of rows given the random effects they share with
+others (:mod:`bayesglmm.diagnose.own_effects`), or on that of groups with their random effects integrated out. Draws of
+an approximation are weighted towards the posterior on the way (Magnusson, Andersen, Jonasson & Vehtari 2019). Where
+Pareto k-hat is high, exact refits without the unit.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.arguments import flag, plain, refused, seed_or_none, takes, whole
+from bayesglmm.diagnose.own_effects import alone, integrated, row_log_likelihood
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
-from bayesglmm.idata import MOST_HELD, log_likelihood
+from bayesglmm.idata import MOST_HELD
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
-from bayesglmm.posterior import parameter_draws
+from bayesglmm.posterior import DRAWN_LATER, parameter_draws
 from bayesglmm.problem import Problem, without_rows
 from bayesglmm.result import Draws, Result
 from bayesglmm.tables import is_posterior
@@ -78,7 +80,7 @@ def pointwise(
             raise MethodError(f"unit is {unit!r}; 'row', 'group' or {name!r} is expected.")
     sample, ratios = _draws(problem, result, unit == "row", draws, seed)
     if unit == "row":
-        return Pointwise(name, labels, of_row, log_likelihood(problem, sample), ratios, sample)
+        return Pointwise(name, labels, of_row, row_log_likelihood(problem, sample), ratios, sample)
     values = unit_log_likelihood(problem, sample, nodes)
     if ratios is not None:  # of the parameters: log prior − log q, then the integrated likelihood
         ratios = ratios + values.sum(axis=2)
@@ -87,8 +89,9 @@ def pointwise(
 
 def _need_posterior(problem: Problem, result: Result) -> None:
     if not is_posterior(problem, result):
+        flat = " with flat priors" if problem.priors is None and result.method in DRAWN_LATER else ""
         raise MethodError(
-            f"a fit by {result.method!r} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
+            f"a fit by {result.method!r}{flat} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
         )
 
 
@@ -187,11 +190,12 @@ def _in_portions(problem: Problem, result: Result, draws: int, seed: int | None)
 
     _need_posterior(problem, result)
     sample, ratios = _draws(problem, result, True, draws, seed)
-    parts, n = [], problem.design.nobs
+    parts, n, singles = [], problem.design.nobs, alone(problem)
     for some in portions(n, sample.beta.shape[0] * sample.beta.shape[1]):
         rows = np.arange(n)[some]
         own = without_rows(problem, ~np.isin(np.arange(n), rows))
-        found = Pointwise("row", rows.tolist(), rows, log_likelihood(own, sample), ratios, sample)
+        values = row_log_likelihood(own, sample, singles[:, rows])
+        found = Pointwise("row", rows.tolist(), rows, values, ratios, sample)
         parts.append(_smoothed(result, found, as_tree(problem, found)))
     whole = parts[0]
     whole.elpd_i, whole.pareto_k = (xr.concat([p[name] for p in parts], "row") for name in ("elpd_i", "pareto_k"))
@@ -258,7 +262,7 @@ def exact(
     rows = found.unit == "row"
     sample, ratios = _draws(without, again, rows, draws, seed)
     if rows:
-        values = log_likelihood(problem, sample)[..., j]
+        values = integrated(problem, sample, [j])[..., 0]
     else:
         held = unit_log_likelihood(problem, sample, nodes)
         values = held[..., j]

@@ -3,7 +3,8 @@
 Paananen, Piironen, Bürkner & Vehtari (2021), Statistics and Computing 31, 16, by ArviZ. For a group its random effects
 are integrated out, so that a handful of parameters is moved, however many groups there are. For a row the parameters
 are moved and the random effects of the row's own levels, as u with b = Λu: without the row these are near their prior,
-standard normal whatever the parameters. All other random effects b stay where they were drawn.
+standard normal whatever the parameters. All other random effects b stay where they were drawn, and those that no other
+row shares are integrated out (:mod:`bayesglmm.diagnose.own_effects`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.diagnose.own_effects import alone, integrated
 from bayesglmm.errors import MethodError
 from bayesglmm.idata import log_likelihood
 from bayesglmm.inference.ticker import ticker
@@ -66,8 +68,8 @@ def matched(problem: Problem, found: Pointwise, tree: Any, elpd: Any, nodes: int
     with ticker(len(poor), "auto", "rows") as advance:
         for i in poor:
             row = _Row.of(problem, target, draws, int(i))
-            alone = _only(tree, elpd, found.unit, int(i))
-            again = _arviz(*alone, row.together(x), row.log_density, row.log_likelihood)
+            pair = _only(tree, elpd, found.unit, int(i))
+            again = _arviz(*pair, row.together(x), row.log_density, row.log_likelihood)
             values[i], k[i] = again.elpd_i.to_numpy()[0], again.pareto_k.to_numpy()[0]
             advance(1)
     from bayesglmm.diagnose.loo import with_values
@@ -148,8 +150,10 @@ class _Row:
         Which.
     levels : tuple of int
         The row's level in every block.
+    moves : tuple of bool
+        Whether that level's effects are moved: not if the row is its only one, they are integrated out then.
     start : tuple of ndarray, shape (chains, draws, q)
-        u of that level.
+        u of the levels that are moved.
     """
 
     problem: Problem
@@ -157,17 +161,17 @@ class _Row:
     draws: Draws
     row: int
     levels: tuple[int, ...]
+    moves: tuple[bool, ...]
     start: tuple[Floats, ...]
 
     @classmethod
     def of(cls, problem: Problem, target: Target, draws: Draws, row: int) -> _Row:
         """Ready the densities of one row."""
         levels = tuple(int(block.codes[row]) for block in problem.design.blocks)
-        factors = _factors(target, draws.theta)
-        start = tuple(
-            np.linalg.solve(L, b[..., level, :, None])[..., 0] for L, b, level in zip(factors, draws.effects, levels)
-        )
-        return cls(problem, target, draws, row, levels, start)
+        moves = tuple(bool(own) for own in ~alone(problem)[:, row])
+        parts = zip(_factors(target, draws.theta), draws.effects, levels, moves)
+        start = tuple(np.linalg.solve(L, b[..., level, :, None])[..., 0] for L, b, level, move in parts if move)
+        return cls(problem, target, draws, row, levels, moves, start)
 
     def together(self, x: Floats) -> Floats:
         """The vectors that are moved: the target's, then u of the row's levels."""
@@ -182,8 +186,13 @@ class _Row:
         d = self.target.coordinates.theta.stop + self.target.coordinates.n_aux
         sample = self._sample(moved)
         total = _log_priors(self.target, moved[..., :d]) + self._rows(moved).sum(axis=2)
-        for L, b, cov in zip(_factors(self.target, sample.theta), sample.effects, self.problem.covariance):
+        parts = zip(
+            _factors(self.target, sample.theta), sample.effects, self.problem.covariance, self.moves, self.levels
+        )
+        for L, b, cov, move, level in parts:
             u = np.swapaxes(np.linalg.solve(L, np.swapaxes(b, 2, 3)), 2, 3)  # the moved level among them
+            if not move:
+                u[:, :, level] = 0.0
             pull = u if cov.precision is None else _times(cov.precision, u)
             log_det = np.log(np.diagonal(L, axis1=2, axis2=3)).sum(axis=2)
             total = total - 0.5 * np.sum(u * pull, axis=(2, 3)) - (b.shape[2] - 1) * log_det
@@ -191,7 +200,13 @@ class _Row:
 
     @cached_property
     def _rows(self) -> Callable[[Floats], Floats]:
-        return _remember_last(lambda moved: log_likelihood(self.problem, self._sample(moved)))
+        return _remember_last(lambda moved: self._log_likelihood(self._sample(moved)))
+
+    def _log_likelihood(self, sample: Draws) -> Floats:
+        out = log_likelihood(self.problem, sample)
+        if not all(self.moves):
+            out[..., self.row] = integrated(self.problem, sample, [self.row])[..., 0]
+        return out
 
     def _sample(self, moved: Floats) -> Draws:
         """Moved vectors as draws."""
@@ -200,7 +215,10 @@ class _Row:
         parts = coordinates.split_many(moved[..., :d].reshape(-1, d))
         beta, theta, psi = (a.reshape(*shape, -1) for a in parts)
         effects, at = [], d
-        for L, b, level in zip(_factors(self.target, theta), self.draws.effects, self.levels):
+        for L, b, level, move in zip(_factors(self.target, theta), self.draws.effects, self.levels, self.moves):
+            if not move:
+                effects.append(b)
+                continue
             u = moved[..., at : at + b.shape[3]]
             at += b.shape[3]
             b = b.copy()

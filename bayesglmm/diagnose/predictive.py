@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bayesglmm.arguments import listed, plain, refused, seed_or_none, takes, whole
+from bayesglmm.diagnose.own_effects import row_log_likelihood, with_fresh
 from bayesglmm.errors import MethodError
-from bayesglmm.idata import log_likelihood, predictive_datatree
+from bayesglmm.idata import predictive_datatree
 from bayesglmm.parameters import response_mean
 from bayesglmm.posterior import parameter_draws
 from bayesglmm.problem import Problem
@@ -269,7 +270,8 @@ def predictive_quantile_residuals(
 def loo_tree(problem: Problem, result: Result, draws: int = 1000, seed: int | None = None) -> Any:
     """Replicated responses and the rows' log-likelihood at the same draws from the posterior, for ArviZ.
 
-    Draws of a fit by ``laplace`` or ``agq`` are weighted towards the posterior first (``refine("psis")``).
+    Draws of a fit by ``laplace`` or ``agq`` are weighted towards the posterior first (``refine("psis")``). A random
+    effect of the row's own is drawn anew, and integrated out of its likelihood.
 
     Raises
     ------
@@ -288,8 +290,8 @@ def loo_tree(problem: Problem, result: Result, draws: int = 1000, seed: int | No
         result = refine(problem, result, "psis", draws=draws, seed=seed)
     rng = np.random.default_rng(seed)
     sample = parameter_draws(problem, result, draws, rng)
-    y = responses_at(problem, sample, problem.design, rng, theta=result.theta)
-    return predictive_datatree(problem, y[None], log_likelihood(problem, sample))
+    y = responses_at(problem, with_fresh(problem, sample, rng), problem.design, rng, theta=result.theta)
+    return predictive_datatree(problem, y[None], row_log_likelihood(problem, sample))
 
 
 def loo_pit(problem: Problem, result: Result, draws: int = 1000, seed: int | None = None) -> Floats:

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 #: Clusters that a printed report names.
 SHOWN = 5
+#: Distance of an estimate from the weighted mean, in sds, that is worth a word.
+WORTH_A_WORD = 0.1
 #: Most clusters that get a Pareto k-hat of their own.
 MOST_UNITS = 1000
 #: Rows × draws beyond which six in ten draws are weighted, and how few are enough for a verdict.
 MANY_ROWS, ENOUGH = 100_000_000, 600
-
-#: Sd of Laplace's error that is rounding.
-EXACT = 1e-9
+#: Sd of Laplace's error that is as good as none.
+SMALL_SPREAD = 0.01
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +102,7 @@ class Trust:
                 "",
                 "The fit's own tables against the weighted draws",
                 self.parameters.round(3).to_string(),
+                self._own_tables(),
             ]
             + ["", "Laplace's worst log integrals", worst.to_string()] * (len(worst) > 1)
         )
@@ -113,6 +115,7 @@ class Trust:
             f"<p>{lines}</p>",
             "<p>The fit's own tables against the weighted draws</p>",
             self.parameters.round(3).to_html(border=0),
+            f"<p>{html.escape(self._own_tables())}</p>",
         ]
         if len(worst) > 1:
             parts += ["<p>Laplace's worst log integrals</p>", worst.to_html(border=0)]
@@ -135,15 +138,24 @@ class Trust:
 
     def _spread(self) -> str:
         """How much Laplace's error varies, in words."""
-        if not max(self.laplace_spread, self.spread_noise) > EXACT:
-            return (
-                "Laplace's error in the log-likelihood is the same all over the posterior: it moves no posterior mean."
-            )
-        less = self.laplace_spread < self.spread_noise
-        size = max(self.laplace_spread, self.spread_noise)
+        size, less = self.laplace_spread, self.laplace_spread < max(self.spread_noise, SMALL_SPREAD)
+        if less:
+            size = max(self.spread_noise, SMALL_SPREAD)
         return (
             f"Laplace's error in the log-likelihood varies by {'less than ' if less else ''}{size:.2g} over the "
-            f"posterior: it moves no posterior mean by more than about {size:.2g} sd."
+            f"posterior: it moves no posterior mean by more than {'that' if less else 'about that'} many sds."
+        )
+
+    def _own_tables(self) -> str:
+        """The verdict is on the weighted draws: what of the table that was printed."""
+        bias = self.parameters["bias"].dropna()
+        if bias.empty or abs(bias).max() < WORTH_A_WORD:
+            return f"The verdict is on the weighted draws; no estimate of the fit's own is {WORTH_A_WORD} sd off them."
+        name = abs(bias).idxmax()
+        side = "high" if bias[name] > 0 else "low"
+        return (
+            "The verdict is on the weighted draws, which fit.refine() makes a fit of; in the fit's own tables "
+            f"{name} is {abs(bias[name]):.2g} sd too {side}."
         )
 
     def _worst_clusters(self) -> pd.DataFrame:

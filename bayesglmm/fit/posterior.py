@@ -104,8 +104,9 @@ class Posterior(Found):
         Parameters
         ----------
         unit : str
-            ``"row"``: how well a row is predicted by the others, those of its own group among them. ``"group"`` (or the
-            grouping factor's name): how well a new group is predicted; its random effects are integrated out.
+            ``"row"``: how well a row is predicted by the others, those of its own group among them; a random effect
+            that is the row's alone (a term per observation) is integrated out. ``"group"`` (or the grouping factor's
+            name): how well a new group is predicted; its random effects are integrated out.
         nodes : int
             Of the quadrature for groups; nested factors are integrated by Laplace.
         draws : int

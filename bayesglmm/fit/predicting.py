@@ -30,8 +30,8 @@ class Predicting(Found):
             probability of every category.
         level : {"conditional", "population", "marginal"}
             With each row's own random effects, with random effects at zero, or averaged over them. A level that was
-            not seen is at zero with its whole variance; where there are draws, or responses are drawn, it gets an
-            effect from the model, which all its rows share.
+            not seen is at zero with its whole variance; by ``mcmc``, ``inla`` and after :meth:`refine`, or where
+            responses are drawn, it gets an effect from the model, which all its rows share.
         ci : float
             Coverage of the intervals.
         **options

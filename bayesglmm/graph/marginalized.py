@@ -15,11 +15,10 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import generate_fallback_impl, numba_funcify
 
-from bayesglmm import names
 from bayesglmm.graph.covariance import lambda_factor
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.model import coords, problem_priors
-from bayesglmm.graph.priors import on_the_line, scalar
+from bayesglmm.graph.priors import auxiliaries, coefficients
 from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -112,11 +111,11 @@ def build_marginal_model(problem: Problem, loglik: Loglik) -> pm.Model:
     with pm.Model(coords=coords(problem)) as model:
         beta = pt.zeros(0)
         if design.columns:
-            beta = on_the_line(names.COEFFICIENTS, priors.coefficients, names.COEFFICIENT_DIM, Whitening(design.X))
+            beta = coefficients(priors, Whitening(design.X))
         blocks = zip(design.blocks, problem.covariance, priors.blocks)
         lambdas = [lambda_factor(block, cov, terms) for block, cov, terms in blocks]
-        entries = [scalar(a, p) for a, p in zip(priors.auxiliary_names, priors.auxiliaries)]
-        auxiliaries = pt.stack(entries) if entries else pt.zeros(0)
-        value, *_ = MarginalLoglikOp(loglik).make_node(beta, *lambdas, auxiliaries).outputs
+        entries = list(auxiliaries(priors).values())
+        psi = pt.stack(entries) if entries else pt.zeros(0)
+        value, *_ = MarginalLoglikOp(loglik).make_node(beta, *lambdas, psi).outputs
         pm.Potential(MARGINAL, value)
     return model

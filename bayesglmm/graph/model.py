@@ -14,7 +14,7 @@ from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.covariance import random_effects
 from bayesglmm.graph.decorrelate import Whitening
-from bayesglmm.graph.priors import on_the_line, scalar
+from bayesglmm.graph.priors import auxiliaries, coefficients
 from bayesglmm.graph.rows import row_distribution
 from bayesglmm.links import get_link
 from bayesglmm.priors import PriorSet, flat_priors
@@ -54,11 +54,11 @@ def build_model(problem: Problem, centred: Collection[str] = ()) -> pm.Model:
     with pm.Model(coords=coords(problem)) as model:
         eta = pt.as_tensor(design.offset) if np.any(design.offset) else 0.0
         if design.columns:
-            beta = on_the_line(names.COEFFICIENTS, priors.coefficients, names.COEFFICIENT_DIM, Whitening(design.X))
+            beta = coefficients(priors, Whitening(design.X))
             eta = eta + pt.dot(pt.as_tensor(design.X), beta)
         for block, cov, terms in zip(design.blocks, problem.covariance, priors.blocks):
             eta = eta + _contribution(block, random_effects(block, cov, terms, block.group in centred))
-        aux = _auxiliaries(problem, {a: scalar(a, p) for a, p in zip(priors.auxiliary_names, priors.auxiliaries)})
+        aux = _auxiliaries(problem, auxiliaries(priors))
         _observe(model, problem, pt.broadcast_to(eta, (design.nobs,)) if design.nobs else eta, aux)
     return model
 

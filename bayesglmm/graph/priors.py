@@ -10,7 +10,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions import transforms
 
-from bayesglmm.priors import Prior
+from bayesglmm.names import COEFFICIENT_DIM, COEFFICIENTS
+from bayesglmm.priors import Prior, PriorSet
+from bayesglmm.priors.heights import Density
 from bayesglmm.priors.wishart import bartlett, exponents, law, log_normaliser
 
 #: Distributions that PyMC has by another name: ours → (its name, its parameters from ours).
@@ -36,13 +38,33 @@ def vector(name: str, priors: Sequence[Prior], labels: Sequence[str], dims: str 
     return pm.Deterministic(name, pt.stack(parts), dims=dims)
 
 
-def on_the_line(name: str, priors: Sequence[Prior], dims: str, transform: Any) -> Any:
-    """One vector variable of parameters that may be any number, sampled in the coordinates of `transform`."""
-    if _alike(priors):
-        return _class(priors[0])(name, **_parameters(priors, vector=True), transform=transform, dims=dims)
-    return pm.CustomDist(
-        name, **_mixed(priors), support_point=lambda rv, size: pt.zeros_like(rv), transform=transform, dims=dims
-    )
+def coefficients(priors: PriorSet, transform: Any) -> Any:
+    """The coefficients as one vector variable, sampled in the coordinates of `transform`."""
+    name, dims, own = COEFFICIENTS, COEFFICIENT_DIM, priors.coefficients
+    if _alike(own) and not priors.heights:
+        return _class(own[0])(name, **_parameters(own, vector=True), transform=transform, dims=dims)
+    start = lambda rv, size: pt.zeros_like(rv)  # noqa: E731
+    described = _mixed(own)
+    if priors.heights:
+        middle = priors.coefficient_density.contract(np.array([_location(p) for p in own]))
+        start = lambda rv, size: pt.as_tensor(middle)  # noqa: E731
+        described = _at_heights(own, priors.coefficient_density)
+    return pm.CustomDist(name, **described, support_point=start, transform=transform, dims=dims)
+
+
+def auxiliaries(priors: PriorSet) -> dict[str, Any]:
+    """One scalar variable per auxiliary, or per coefficient of its linear predictor."""
+    out: dict[str, Any] = {}
+    below = {h.index: h.means for h in priors.auxiliary_heights}
+    listed = list(zip(priors.auxiliary_names, priors.auxiliaries))
+    for k in sorted(range(len(listed)), key=below.__contains__):  # Intercepts that follow their slopes come last
+        name, prior = listed[k]
+        if k in below:
+            rise = sum(mean * out[listed[j][0]] for j, mean in enumerate(below[k]) if mean)
+            out[name] = _class(prior)(name, **_moved(prior, -rise))
+        else:
+            out[name] = scalar(name, prior)
+    return {name: out[name] for name in priors.auxiliary_names}
 
 
 def scalar(name: str, prior: Prior) -> Any:
@@ -50,12 +72,41 @@ def scalar(name: str, prior: Prior) -> Any:
     return _register(name, (prior,), {})
 
 
+#: What PyMC calls the location of a distribution on the whole line.
+_LOCATIONS = ("mu", "alpha")
+
+
+def _location(prior: Prior) -> float:
+    """Where a prior on the whole line has its middle."""
+    return next((value for key, value in prior.params if key in _LOCATIONS), 0.0)
+
+
+def _moved(prior: Prior, by: Any) -> dict[str, Any]:
+    """Parameters of a prior on the whole line, its location moved."""
+    return {key: value + by if key in _LOCATIONS else value for key, value in prior.params}
+
+
+def _at_heights(priors: Sequence[Prior], density: Density) -> dict[str, Any]:
+    """A vector whose entries, heights in place of Intercepts, have the given priors."""
+    identity = np.eye(len(priors))
+    expand, contract = density.expand(identity).T, density.contract(identity).T
+
+    def draw(size: Any) -> Any:
+        return pt.dot(pt.as_tensor(contract), _independent(priors))
+
+    def logp(value: Any) -> Any:
+        return pt.sum(pm.logp(_independent(priors), pt.dot(pt.as_tensor(expand), value)))
+
+    return {"dist": draw, "logp": logp, "signature": "->(n)", "class_name": "AtHeights"}
+
+
+def _independent(priors: Sequence[Prior]) -> Any:
+    return _distribution(priors, vector=True) if _alike(priors) else pm.CustomDist.dist(**_mixed(priors))
+
+
 def scales_distribution(priors: Sequence[Prior]) -> Any:
     """Unnamed distribution of a vector of positive parameters, for ``pm.LKJCholeskyCov``."""
-    if _alike(priors):
-        return _distribution(priors, vector=True)
-
-    return pm.CustomDist.dist(**_mixed(priors))
+    return _independent(priors)
 
 
 def wishart_factor(name: str, prior: Prior, start: Any) -> Any:

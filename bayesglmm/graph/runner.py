@@ -116,8 +116,7 @@ def whole_or_stopped(tree: Any, plan: Plan) -> Any:
 
 def progress_words(done: int, total: int, divergences: int, seconds: float) -> str:
     """How far a sampler is, in words."""
-    left = seconds * (total - done) / done if done else float("nan")
-    ending = "" if not done else f", about {left:.0f} s left"
+    ending = f", about {seconds * (total - done) / done:.0f} s left" if 0 < done < total else ""
     return f"{done} of {total} draws, {divergences} divergences{ending}"
 
 

@@ -20,7 +20,7 @@ from bayesglmm.errors import ConvergenceError, MethodError
 from bayesglmm.graph.model import build_model
 from bayesglmm.graph.runner import Plan, progress_words, run_nutpie, sampler_stats, ticking, whole_or_stopped
 from bayesglmm.graph.start import initial_values
-from bayesglmm.graph.variables import scalar_parameters, to_values, variable_names
+from bayesglmm.graph.variables import scalar_parameters, scalars, to_values, users_variables, variable_names
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws, Result
 
@@ -91,14 +91,20 @@ def sample_posterior(
     missing = [w for w in wanted if w not in model.named_vars]
     if missing:
         raise MethodError(f"the PyMC model has no {', '.join(missing)}: extend what model.to_pymc() returns.")
+    free, derived = (users_variables(problem, v) for v in (model.free_RVs, model.deterministics))
     with warnings.catch_warnings():
         # Remarks on the machine and on compiled code; what matters about the draws is in the status.
         warnings.simplefilter("ignore")
         try:
             first = None if start is None else initial_values(problem, start, [v.name for v in model.free_RVs])
-            tree = SAMPLERS[sampler](model, wanted, plan, first)
+            tree = SAMPLERS[sampler](model, [*wanted, *free, *derived], plan, first)
         except ImportError as error:
             raise MethodError(f"sampler={sampler!r} is not installed ({error}).") from None
+        except NotImplementedError as error:
+            raise MethodError(
+                f"{sampler} cannot run this graph: {str(error).splitlines()[0]}. nutpie and pymc can, also where "
+                "random effects are integrated out."
+            ) from error
         except (pm.exceptions.SamplingError, RuntimeError) as error:
             raise ConvergenceError(f"{sampler} could not sample: {str(error).splitlines()[0]}") from error
     posterior, stats = tree["posterior"], tree["sample_stats"]
@@ -108,9 +114,10 @@ def sample_posterior(
 
     shape = (plan.chains, plan.draws)
     values = to_values(problem, get, shape, with_effects=with_effects)
-    found = sampler_stats(stats)
-    draws = Draws(values.beta, values.theta, values.psi, values.effects, independent=False, stats=found)
-    return Sampled(draws, scalar_parameters(problem, get))
+    others = {name: np.asarray(get(name), dtype=float) for name in (*free, *derived)}
+    draws = Draws(values.beta, values.theta, values.psi, values.effects, False, sampler_stats(stats), others)
+    # What is derived may be constant, and converges when what it is derived from does.
+    return Sampled(draws, scalar_parameters(problem, get) | scalars({name: others[name] for name in free}))
 
 
 def _require(sampler: str) -> None:
@@ -137,15 +144,16 @@ def _nutpie(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any
 
 def _through_pymc(name: str) -> Sampler:
     def sample(model: pm.Model, wanted: list[str], plan: Plan, first: dict[str, Any] | None) -> Any:
-        started, done, divergences, finished = time.perf_counter(), 0, 0, 0
+        started, done, divergences, finished = 0.0, 0, 0, 0
         total = plan.chains * (plan.draws + plan.tune)
 
         def report(trace: Any, draw: Any) -> None:
-            nonlocal done, divergences, finished
+            nonlocal started, done, divergences, finished
+            started = started or time.perf_counter()  # of the draws: compiling says nothing of how long they take
             done += 1
             finished += bool(draw.is_last)
             divergences += any(s.get("diverging", False) for s in draw.stats) and not draw.tuning
-            if done % 50 == 0 and callable(plan.progress):
+            if (done % 50 == 0 or done == total) and callable(plan.progress):
                 words = progress_words(done, total, divergences, time.perf_counter() - started)
                 plan.progress(done / total, f"{finished} of {plan.chains} chains done, {words}")
 
@@ -171,7 +179,11 @@ def _through_pymc(name: str) -> Sampler:
                 callback=report if own and callable(plan.progress) else None,
                 **start,
             )
-        return whole_or_stopped(tree, plan)
+        tree = whole_or_stopped(tree, plan)
+        if not own and callable(plan.progress):
+            words = progress_words(total, total, int(tree["sample_stats"]["diverging"].values.sum()), 0.0)
+            plan.progress(1.0, f"{plan.chains} of {plan.chains} chains done, {words}")
+        return tree
 
     return sample
 

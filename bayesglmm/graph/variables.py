@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,13 @@ def variable_names(problem: Problem, *, effects: bool = True) -> list[str]:
     return out + [a.name for a in problem.auxiliaries]
 
 
+def users_variables(problem: Problem, variables: Iterable[Any]) -> list[str]:
+    """Names of those of a graph's variables that are not of the problem: what a user has added to it."""
+    own = set(variable_names(problem))
+    prefixes = tuple(f"{block.group}." for block in problem.design.blocks)
+    return [v.name for v in variables if v.name not in own and not v.name.startswith(prefixes)]
+
+
 def to_values(
     problem: Problem, get: Callable[[str], Any], leading: tuple[int, ...] = (), *, with_effects: bool = True
 ) -> Values:
@@ -91,6 +98,15 @@ def theta_of(cov: BlockCovariance, sd: Floats, corr: Floats | None) -> Floats:
     flat_corr = np.broadcast_to(np.eye(q), (len(flat_sd), q, q)) if corr is None else corr.reshape(-1, q, q)
     theta = np.stack([cov.from_sd_corr(s, r) for s, r in zip(flat_sd, flat_corr)])
     return theta.reshape(*sd.shape[:-1], -1)
+
+
+def scalars(variables: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Every entry of variables of shape (chains, draws, ...) by name: ``"shift"``, ``"knots[0]"``."""
+    out = {}
+    for name, values in variables.items():
+        for at in np.ndindex(*values.shape[2:]):
+            out[f"{name}[{', '.join(map(str, at))}]" if at else name] = values[(..., *at)]
+    return out
 
 
 def scalar_parameters(problem: Problem, get: Callable[[str], Any]) -> dict[str, Floats]:

@@ -78,7 +78,7 @@ def evaluate(density: MarginalDensity, nodes: tuple[Floats, ...], everywhere: bo
     The region that counts is found from its inside: a node is evaluated when one of its neighbours counts.
     """
     shape = tuple(map(len, nodes))
-    p = len(density.mean)
+    p = density.known.shape[1]
     values, beta, sd = np.full(shape, -np.inf), np.zeros((*shape, p)), np.ones((*shape, p))
     inside = tuple(int(np.argmin(np.abs(np.log(np.maximum(x, 1e-300)) - c))) for x, c in zip(nodes, _mode(density)))
     waiting = list(np.ndindex(shape)) if everywhere else [inside]

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.design.columns import Factor, Table, drop_unused, factor_from_floats, read_column, take
+from bayesglmm.design.columns import Factor, drop_unused, factor_from_floats, take
 from bayesglmm.design.matrix import build_matrix
+from bayesglmm.design.tables import Table
 from bayesglmm.errors import MethodError
 from bayesglmm.formula import factor_name
 from bayesglmm.formula.formula import column_names, term_factors
@@ -161,7 +162,7 @@ def _observed(problem: Problem, data: Any) -> dict[str, Any]:
     design, table = problem.design, Table(data)
     kept = np.ones(table.nrows, dtype=bool) if design.kept is None else design.kept
     names = column_names(term_factors(design.formula.terms))
-    return {name: take(read_column(table.column(name), name), kept) for name in names}
+    return {name: take(table.read(name), kept) for name in names}
 
 
 def _coded_as_factors(problem: Problem) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,10 @@ class MarginalDensity:
         With the REML criterion.
     priors : PriorSet
         Of the variance parameters; flat on the coefficients.
-    mean, precision : ndarray, shape (p,)
-        Of the normal priors of the coefficients; a precision of zero is flat.
+    known : ndarray, shape (k, p)
+        Combinations of the coefficients with normal priors: one of them each, or a line's height at the means.
+    mean, variance : ndarray, shape (k,)
+        Of those priors.
     start : ndarray, shape (k,)
         A point inside.
     """
@@ -59,8 +61,9 @@ class MarginalDensity:
     names: tuple[str, ...]
     model: LinearModel
     priors: PriorSet
+    known: Floats
     mean: Floats
-    precision: Floats
+    variance: Floats
     start: Floats
 
     def __call__(self, point: Floats) -> AtPoint:
@@ -71,15 +74,15 @@ class MarginalDensity:
         links = [get_link(a.link) for a in self.problem.auxiliaries]
         prior = log_prior(self.priors, self.problem.covariance, at.beta, sds, psi, links)[0]
         value = -0.5 * at.criterion + prior - psi[0]  # the prior is over log σ; the density over σ
-        known = self.precision > 0
-        if not known.any():
+        if not len(self.known):
             return AtPoint(value, at.beta, np.sqrt(np.diag(at.cov_beta)))
-        spread = at.cov_beta[np.ix_(known, known)] + np.diag(1.0 / self.precision[known])
-        gap = at.beta[known] - self.mean[known]
+        reach = self.known @ at.cov_beta
+        spread = reach @ self.known.T + np.diag(self.variance)
+        gap = self.known @ at.beta - self.mean
         solved = np.linalg.solve(spread, gap)
-        value -= 0.5 * (gap @ solved + np.linalg.slogdet(spread)[1] + known.sum() * np.log(2.0 * np.pi))
-        gain = np.linalg.solve(spread, at.cov_beta[known]).T
-        cov = at.cov_beta - gain @ at.cov_beta[known]
+        value -= 0.5 * (gap @ solved + np.linalg.slogdet(spread)[1] + len(gap) * np.log(2.0 * np.pi))
+        gain = np.linalg.solve(spread, reach).T
+        cov = at.cov_beta - gain @ reach
         return AtPoint(float(value), at.beta - gain @ gap, np.sqrt(np.diag(cov)))
 
 
@@ -107,7 +110,7 @@ def marginal_density(problem: Problem) -> MarginalDensity:
         several = len(block.columns) > 1
         names += [f"{block.group}.{c}.sd" if several else f"{block.group}.sd" for c in block.columns]
     priors = problem.priors or flat_priors(design, family, problem.covariance)
-    mean, precision = _normal(priors)
+    known, mean, variance = _normal(priors)
     free = tuple(Prior("Flat") for _ in priors.coefficients)
     structure = analyse(design.blocks, problem.covariance, design.nobs)
     y = problem.mean_response - design.offset
@@ -116,17 +119,25 @@ def marginal_density(problem: Problem) -> MarginalDensity:
     sigma = float(np.sqrt(fit.scale))
     start = np.append(np.maximum(fit.theta, 0.1 * sigma), sigma)
     return MarginalDensity(
-        problem, (*names, "sigma"), model, replace(priors, coefficients=free), mean, precision, start
+        problem,
+        (*names, "sigma"),
+        model,
+        priors.with_coefficients(priors.columns, free),
+        known,
+        mean,
+        variance,
+        start,
     )
 
 
-def _normal(priors: PriorSet) -> tuple[Floats, Floats]:
-    """Means and precisions of the coefficients' priors."""
-    mean, precision = np.zeros(len(priors.coefficients)), np.zeros(len(priors.coefficients))
+def _normal(priors: PriorSet) -> tuple[Floats, Floats, Floats]:
+    """Combinations of coefficients that have normal priors, and their means and variances."""
+    normal = np.zeros(len(priors.coefficients), dtype=bool)
+    mean, sd = np.zeros(len(normal)), np.ones(len(normal))
     for j, (name, prior) in enumerate(zip(priors.columns, priors.coefficients)):
         if prior.name == "Normal":
-            values = dict(prior.params)
-            mean[j], precision[j] = values["mu"], values["sigma"] ** -2
+            normal[j], mean[j], sd[j] = True, *(value for _, value in prior.params)
         elif prior.name != "Flat":
             raise MethodError(f"the prior of {name} is {prior}; flat or normal ones can be integrated out exactly.")
-    return mean, precision
+    combinations = priors.coefficient_density.expand(np.eye(len(normal))).T
+    return combinations[normal], mean[normal], sd[normal] ** 2

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent.border import Border
 from bayesglmm.latent.ordering import SMALL, plan_dense, plan_sparse
-from bayesglmm.latent.plan import Border, Meeting, Part, Plan
+from bayesglmm.latent.plan import Meeting, Part, Plan
 from bayesglmm.latent.tail import TailPlan, clique_positions
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def make_plan(structure: Structure) -> Plan:
             for pairs, place in zip(met, places)
         ),
         {key: Meeting(*between[key], tail.locate(*crossing[key])) for key in between},
-        Border(ptr, members, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr)), at) if met else None,
+        Border(starts[-1], ptr, members, np.repeat(np.arange(len(ptr) - 1), np.diff(ptr)), at) if met else None,
     )
 
 

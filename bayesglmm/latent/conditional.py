@@ -8,7 +8,8 @@ At parameters x the random effects are drawn from the Gaussian q(u | x) = N(û, 
 is constant where Laplace is exact. Several candidates, in antithetic pairs û ± Cz, give an unbiased estimate of every
 unit's integral, and the draw that is kept is one of them, taken with probability in proportion to exp r_j (sampling
 importance resampling, Rubin 1988): the estimate and the draw together are exact in the sense of pseudo-marginal
-methods (Andrieu & Roberts 2009, Annals of Statistics 37), for any number of candidates.
+methods (Andrieu & Roberts 2009, Annals of Statistics 37), for any number of candidates. Where factors are nested the
+noise of candidates is bent as the random effects are skewed (:mod:`bayesglmm.latent.skewed`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
 from bayesglmm.latent.mode import TOLERANCE
+from bayesglmm.latent.nested_points import NestedPoints
 from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.quadrature_grid import grid
 from bayesglmm.latent.target import Target
@@ -31,9 +33,13 @@ if TYPE_CHECKING:
     from bayesglmm.latent.outer import Optimum
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Most numbers (draws × units) that are kept for diagnostics of single units.
 MAX_KEPT = 20_000_000
+#: Newton decrement at which conditional modes are near enough to draw around, and to tell Laplace's integral to a
+#: hundredth: what :mod:`bayesglmm.latent.nested_points` finds will do.
+NEAR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Solved:
     quadrature : ndarray, shape (draws,), or None
         The same by adaptive quadrature, where it was asked for.
     single : ndarray, shape (draws,)
-        log p(y, u | x) − log q(u | x) of one draw of u each.
+        log p(y, u | x) − log q(u | x) of one draw of u each, from the Gaussian.
     averaged : ndarray, shape (draws,)
         Σ_j log mean_k exp r_j(u_k) over the candidates: an estimate of the log marginal likelihood.
     halves : ndarray, shape (2, draws)
@@ -60,7 +66,7 @@ class Solved:
     u : ndarray, shape (draws, m)
         The kept draw of the standardised random effects.
     unit_ratios : ndarray, shape (draws, units), or None
-        r_j of the first candidate less Laplace's log integral: zero where the unit is Gaussian. None when that is too
+        r_j of that one draw less Laplace's log integral: zero where the unit is Gaussian. None when that is too
         many numbers.
     """
 
@@ -86,7 +92,8 @@ class Work:
         Nodes of the quadrature to hold Laplace against; 0 for none.
     tolerance : float
         Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
-        Laplace's own integral is off by about the decrement times the skewness.
+        Laplace's own integral is off by about the decrement times the skewness; where factors are nested by its root
+        (the factor of H is that of the step before).
     keep : bool
         Whether the draws of the random effects are wanted; where they are not, ``u`` has no columns.
     """
@@ -125,7 +132,9 @@ class _Solver:
         self.structure = self.objective.structure
         self.each = how_many(self.objective, count)
         self.made: dict[int, Copies] = {}
-        units = self._copies(1).units.count
+        self.units = self._copies(1).units
+        self.nested = NestedPoints.of(self.objective, optimum) if work.tolerance >= NEAR else None
+        units = self.units.count
         low = lambda: np.full(count, -np.inf)  # noqa: E731
         self.out = Solved(
             np.array([]),
@@ -149,8 +158,11 @@ class _Solver:
         base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
         start = base.u + (x - self.optimum.point.x) @ slopes.T
         z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
-        noise = _Noise(some.start, x, start, z, rng.random((len(x), self._copies(1).units.count)))
+        noise = _Noise(some.start, x, start, z, rng.random((len(x), self.units.count)))
         usable = np.flatnonzero(np.isfinite(prior))
+        if self.nested is not None:
+            every = [usable[a : a + self.nested.each] for a in range(0, len(usable), self.nested.each)]
+            usable = np.concatenate([*(self._together(rows, noise) for rows in every), usable[:0]])
         for a in range(0, len(usable), self.each):
             self._portion(usable[a : a + self.each], noise, self.each)
         lost = np.flatnonzero(~np.isfinite(self.out.laplace[some]))
@@ -158,12 +170,40 @@ class _Solver:
             assert base.factor is not None
             self.out.u[some.start + lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
 
+    def _together(self, rows: Ints, given: _Noise) -> Ints:
+        """Fill some rows where factors are nested; those whose modes were not found."""
+        assert self.nested is not None
+        with np.errstate(all="ignore"):
+            at = self.nested.at(Points.of(self.target.coordinates, given.x[rows]))
+            noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in given.z]
+            laplace = at.laplace()
+            first = at.gaussian(noise[0])
+            ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
+            quadrature = at.quadrature(self.work.nodes) if self.work.nodes else None
+            # Units are numbered by the coarsest factor there, by `units` here.
+            last = at.levels.layouts[-1]
+            numbers = self.units.of_unknown[last.start : last.stop]
+            chosen = _chosen(ratios, given.pick[rows][:, numbers].T)
+            for k, unit in enumerate(at.levels.units):
+                which = chosen.take(unit, axis=0)
+                for j, own in enumerate(draws[1:], 1):
+                    np.copyto(draws[0][k], own[k], where=which == j)
+            found = at.found
+            there = given.first + rows[found]
+            by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
+            self._write(there, by_row[0], by_row[1], by_row[2], numbers)
+            if self.work.keep:
+                self.out.u[there] = at.levels.join(draws[0])[:, found].T
+            if self.out.quadrature is not None and quadrature is not None:
+                self.out.quadrature[there] = quadrature[:, found].sum(axis=0)
+        return rows[~found]
+
     def _copies(self, count: int) -> Copies:
         if count not in self.made:
             self.made[count] = make_copies(self.objective, count)
         return self.made[count]
 
-    def _portion(self, rows: NDArray[np.int64], noise: _Noise, size: int) -> None:
+    def _portion(self, rows: Ints, noise: _Noise, size: int) -> None:
         # A short portion is filled up, so that few sets of copies have to be laid out.
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         copies = self._copies(size)
@@ -180,22 +220,35 @@ class _Solver:
         self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
     ) -> None:
         """Write what was found at some rows."""
-        out, k = self.out, len(rows)
-        laplace = copies.laplace(mode)
-        out.laplace[rows] = laplace.sum(axis=1)[:k]
+        k = len(rows)
         ratio = Ratio(copies, mode, copies.fixed(points), copies.psi(points))
-        if out.quadrature is not None:
-            out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
+        if self.out.quadrature is not None:
+            self.out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
-        out.single[rows] = ratios[0].sum(axis=1)[:k]
-        if out.unit_ratios is not None:
-            out.unit_ratios[rows] = (ratios[0] - laplace)[:k]
-        out.averaged[rows] = log_mean(ratios).sum(axis=1)[:k]
-        half = max(len(z) // 2, 1) * (len(ratios) // len(z))
-        out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)[:k]
-        out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)[:k]
+        self._write(rows, copies.laplace(mode)[:k], ratios[0, :k], ratios[:, :k])
         if self.work.keep:
-            out.u[rows] = _chosen(copies, ratios, effects, pick)[:k]
+            which = _chosen(ratios, pick)[:, self.units.of_unknown]
+            self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+
+    def _write(
+        self, rows: Ints, laplace: Floats, first: Floats, ratios: Floats, numbers: Ints | slice = slice(None)
+    ) -> None:
+        """Write integrals and their estimates at some rows: of units, shape (rows, units), and of candidates first.
+
+        `first` are the ratios of one Gaussian draw, `numbers` those of the units.
+        """
+        out = self.out
+        out.laplace[rows] = laplace.sum(axis=1)
+        out.single[rows] = first.sum(axis=1)
+        if out.unit_ratios is not None:
+            own = np.empty_like(laplace)
+            own[:, numbers] = first - laplace
+            out.unit_ratios[rows] = own
+        out.averaged[rows] = log_mean(ratios).sum(axis=1)
+        pairs = max(self.work.pairs, 1)
+        half = max(pairs // 2, 1) * (len(ratios) // pairs)
+        out.halves[0, rows] = log_mean(ratios[:half]).sum(axis=1)
+        out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -209,14 +262,11 @@ class _Noise:
     pick: Floats
 
 
-def _chosen(copies: Copies, ratios: Floats, effects: Floats, pick: Floats) -> Floats:
-    """One candidate per unit, with probability in proportion to its ratio, shape (copies, m)."""
+def _chosen(ratios: Floats, pick: Floats) -> Ints:
+    """Which candidate of every unit is kept, in proportion to exp of the ratios along the first axis."""
     weights = np.exp(ratios - ratios.max(axis=0))
-    total = weights.sum(axis=0)
-    chosen = np.argmax(np.cumsum(weights, axis=0) >= pick * total, axis=0)
-    units = copies.gather(copies.units.of_unknown) % chosen.shape[1]
-    which = np.take_along_axis(chosen, units, axis=1)
-    return np.take_along_axis(effects, which[None], axis=0)[0]
+    np.cumsum(weights, axis=0, out=weights)
+    return np.argmax(weights >= pick * weights[-1], axis=0)
 
 
 def log_mean(ratios: Floats) -> Floats:

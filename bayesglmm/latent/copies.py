@@ -88,10 +88,9 @@ class Copies:
 
     def loadings(self, points: Points) -> Loadings:
         """A = ZΛ(θ) of every copy."""
-        lambdas = [self.objective.lambdas(theta) for theta in points.theta]
         rows = tuple(
-            np.einsum("nq,sqr->snr", b.z, np.stack([own[k] for own in lambdas])).reshape(-1, b.size)
-            for k, b in enumerate(self.objective.structure.layouts)
+            np.einsum("nq,sqr->snr", b.z, own).reshape(-1, b.size)
+            for b, own in zip(self.objective.structure.layouts, self.objective.lambdas(points.theta))
         )
         return Loadings(self.structure, rows)
 
@@ -101,7 +100,7 @@ class Copies:
 
     def psi(self, points: Points) -> Floats:
         """ψ of every row, shape (n_aux, count · n)."""
-        return _row_psi(self.objective, points.psi)
+        return row_psi(self.objective, points.psi)
 
     def collect_psi(self, by_row: Floats) -> Floats:
         """Sums over the rows of every copy of derivatives in ψ by row, shape (n_aux, count · n): shape (count, k)."""
@@ -235,7 +234,8 @@ def _row_kernel(objective: Objective, count: int) -> BoundKernel:
     return kernel if count == 1 else kernel.subset(np.tile(np.arange(objective.structure.n), count))
 
 
-def _row_psi(objective: Objective, psi: Floats) -> Floats:
+def row_psi(objective: Objective, psi: Floats) -> Floats:
+    """ψ of every row at many points, shape (n_aux, points · n), point after point; `psi` has one row per point."""
     designs = _designs(objective)
     if designs is None:
         return np.repeat(psi.T, objective.structure.n, axis=1)

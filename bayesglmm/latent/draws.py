@@ -181,8 +181,7 @@ class Noise:
 
 def _lambdas(target: Target, x: Floats) -> list[Floats]:
     """Λ of every factor at every vector of the target, shape (draws, q, q) each."""
-    each = [target.objective.lambdas(row) for row in target.coordinates.split_many(x)[1]]
-    return [np.stack([L[k] for L in each]) for k in range(len(target.objective.structure.layouts))]
+    return list(target.objective.lambdas(target.coordinates.split_many(x)[1]))
 
 
 def random_effects(u: Floats, sizes: Sequence[tuple[int, int]], lambdas: Sequence[Floats]) -> tuple[Floats, ...]:

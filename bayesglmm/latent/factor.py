@@ -147,10 +147,9 @@ class Factor:
         pattern = self.plan.border
         if self.lead is None or self.border is None or pattern is None:
             return lead, None, inverse
-        from bayesglmm.latent.loops import selected_border
-
         Y = blocks.backward(self.lead[:, :, pattern.levels], self.border)
-        M, correction = selected_border(pattern.ptr, pattern.columns, pattern.at, self.plan.size, Y, inverse)
+        M, correction = pattern.selected(Y, inverse)
+        assert lead is not None
         return lead + correction, M, inverse
 
     def _add_meeting(self, out: Floats, one: int, other: int, meeting: Meeting, entries: Floats) -> None:
@@ -197,18 +196,12 @@ class Factor:
         """W'x of the leading part, shape of the remainder."""
         if self.border is None or self.plan.border is None:
             return 0.0
-        from bayesglmm.latent.loops import border_transpose_times
-
-        x = np.ascontiguousarray(lead.reshape(*lead.shape[:2], -1))
-        out = border_transpose_times(self.plan.border.ptr, self.plan.border.columns, self.border, x, self.plan.size)
+        out = self.plan.border.transpose_times(self.border, lead.reshape(*lead.shape[:2], -1))
         return out if lead.ndim == 3 else out[:, 0]
 
     def _up(self, tail: Floats) -> Floats | float:
         """W x of the remainder, shape of the leading part."""
         if self.border is None or self.plan.border is None:
             return 0.0
-        from bayesglmm.latent.loops import border_times
-
-        x = np.ascontiguousarray(tail.reshape(len(tail), -1))
-        out = border_times(self.plan.border.ptr, self.plan.border.columns, self.border, x)
+        out = self.plan.border.times(self.border, tail.reshape(len(tail), -1))
         return out if tail.ndim == 2 else out[:, :, 0]

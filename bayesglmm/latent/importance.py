@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.conditional import Solved, Work, solve_at
+from bayesglmm.latent.conditional import NEAR, Solved, Work, solve_at
 from bayesglmm.latent.pareto import smooth_tail
 from bayesglmm.latent.posterior import found_optimum
 from bayesglmm.latent.proposal import make_proposal
@@ -35,8 +35,6 @@ FEWEST_PAIRS, PAIRS, MOST_PAIRS = 2, 4, 32
 #: Standard deviation of the estimated log marginal likelihood that is small enough: the weights lose a tenth of their
 #: effective size to it.
 NOISE = 0.3
-#: Newton decrement at which conditional modes are near enough to draw around.
-NEAR = 1e-3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
 MOST_VALUES = 10**9
 #: Nodes of a quadrature that is taken whatever it costs where candidates, eight at the least, leave too much noise.
@@ -227,7 +225,7 @@ def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> W
         return Work(pairs)
     axes = make_proposal(optimum.point.x, optimum.curvature, None).axes.T
     there = optimum.point.x + np.concatenate([np.zeros((1, axes.shape[1])), 2.0 * axes, -2.0 * axes])
-    pilot = solve_at(target, optimum, np.repeat(there, 4, axis=0), np.random.default_rng(0), Work(PAIRS))
+    pilot = solve_at(target, optimum, np.repeat(there, 4, axis=0), np.random.default_rng(0), Work(PAIRS, 0, NEAR))
     found = np.isfinite(pilot.laplace)
     noise = float(np.sqrt(np.mean(np.square(pilot.halves[0] - pilot.halves[1])[found]))) / 2.0
     if noise <= NOISE:
@@ -252,7 +250,7 @@ def _enough_nodes(target: Target, optimum: Optimum, there: Floats, affordable: f
     for nodes in (5, 9, 15, 25, 41, 61):
         if len(grid(nodes, structure.layouts[0].size).nodes) > affordable:
             return 0
-        found = solve_at(target, optimum, there, np.random.default_rng(0), Work(0, nodes)).quadrature
+        found = solve_at(target, optimum, there, np.random.default_rng(0), Work(0, nodes, NEAR)).quadrature
         assert found is not None
         change = (found - before)[np.isfinite(found) & np.isfinite(before)]
         if last and len(change) and np.std(change) < NODES_CHANGE:

@@ -168,6 +168,7 @@ class _Run:
         self.rng = np.random.default_rng((plan.seed, 0))
         self.size = StepSize(plan.target_accept, FIRST_STEP)
         self.tell, self.begun, self.done, self.divergences = teller(plan), time.perf_counter(), 0, 0
+        self.told = 0
         self.visited: list[Floats] = []
         self.trees = self._trees(whitened.starting_points(plan.seed, plan.chains, self.many))
 
@@ -184,7 +185,9 @@ class _Run:
 
     def _say(self) -> None:
         total = self.plan.chains * (self.plan.tune + self.plan.draws)
-        done = min(self.done, total)
+        if self.told == total:  # chains in step end a little later than that
+            return
+        done = self.told = min(self.done, total)
         words = progress_words(done, total, self.divergences, time.perf_counter() - self.begun)
         self.tell(done / total, f"{self.plan.chains} chains in step, {words}")
 

@@ -111,8 +111,8 @@ class Objective:
         return self.structure.at(self.lambdas(theta))
 
     def lambdas(self, theta: Floats) -> tuple[Floats, ...]:
-        """Λ of every grouping factor."""
-        return tuple(c.factor(theta[s]) for c, s in zip(self.covariance, self.slices))
+        """Λ of every grouping factor; leading axes of θ are points."""
+        return tuple(c.factor(theta[..., s]) for c, s in zip(self.covariance, self.slices))
 
     def evaluate(
         self, beta: Floats, theta: Floats, psi: Floats, start: Warm | Mode | None = None, *, with_gradient: bool = True

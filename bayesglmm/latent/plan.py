@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent import blocks
+from bayesglmm.latent.border import Border
 from bayesglmm.latent.factor import Factor
 from bayesglmm.latent.tail import TailFactor, TailPlan
 
@@ -48,28 +49,6 @@ class Meeting:
     def count(self) -> int:
         """Number of distinct pairs."""
         return len(self.first)
-
-
-@dataclass(frozen=True)
-class Border:
-    """The pattern of B: for every leading level the scalar columns of the remainder it meets.
-
-    Parameters
-    ----------
-    ptr : ndarray of int64, shape (levels + 1,)
-        Entries of leading level j are ``ptr[j]:ptr[j + 1]``; its q rows share this pattern.
-    columns : ndarray of int64, shape (entries,)
-        Columns within the remainder, ascending within a level.
-    levels : ndarray of int64, shape (entries,)
-        Leading level of each entry.
-    at : ndarray of int64
-        Flat positions of all pairs of a level's entries; empty when the remainder is one dense block.
-    """
-
-    ptr: Ints
-    columns: Ints
-    levels: Ints
-    at: Ints
 
 
 @dataclass(frozen=True)
@@ -184,9 +163,7 @@ class Plan:
                 for s in range(second.shape[1]):
                     values[meeting.at[r, s]] = np.bincount(meeting.row, weighted * second[:, s], meeting.count)
         if W is not None and self.border is not None:
-            from bayesglmm.latent.loops import subtract_gram
-
-            subtract_gram(self.border.ptr, self.border.columns, self.border.at, self.size, W, values)
+            self.border.subtract_gram(W, values)
         return self.tail.factorize(values)
 
 

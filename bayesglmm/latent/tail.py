@@ -55,6 +55,11 @@ class TailPlan:
         return self.sparse == 0
 
     @property
+    def is_diagonal(self) -> bool:
+        """Whether nothing joins any two unknowns."""
+        return self.size > 0 and self.length == self.size == self.sparse
+
+    @property
     def block_start(self) -> int:
         """Where the dense block begins in the flat array."""
         return self.sparse + len(self.rows)
@@ -94,7 +99,11 @@ class TailPlan:
         NotPositiveDefiniteError
             If it is not positive definite.
         """
-        if self.sparse:
+        if self.is_diagonal:
+            if not np.all((values > 0.0) & (values < np.inf)):
+                raise NotPositiveDefiniteError
+            np.sqrt(values, out=values)
+        elif self.sparse:
             from bayesglmm.latent.loops import factor_columns
 
             if not factor_columns(self.ptr, *self.updates, values):
@@ -134,7 +143,9 @@ class TailFactor:
         y = x.reshape(len(x), -1) if self.plan.is_dense else x.reshape(len(x), -1)[self.plan.order]
         y = np.array(y)
         s = self.plan.sparse
-        if s:
+        if self.plan.is_diagonal:
+            y /= self.values[:, None]
+        elif s:
             from bayesglmm.latent.loops import solve_columns
 
             solve_columns(self.plan.ptr, self.plan.rows, self.values, y)
@@ -148,7 +159,9 @@ class TailFactor:
         s = self.plan.sparse
         if self.plan.dense:
             z[s:] = _triangular(self.block, z[s:], 1)
-        if s:
+        if self.plan.is_diagonal:
+            z /= self.values[:, None]
+        elif s:
             from bayesglmm.latent.loops import solve_columns_transposed
 
             solve_columns_transposed(self.plan.ptr, self.plan.rows, self.values, z)
@@ -158,7 +171,7 @@ class TailFactor:
 
     def solve(self, x: Floats) -> Floats:
         """Both: the solution of the whole system, in the original order; shape (size,) or (size, k)."""
-        if self.plan.dense or not self.plan.size:
+        if self.plan.dense or not self.plan.size or self.plan.is_diagonal:
             return self.upper(self.lower(x))
         from bayesglmm.latent.loops import solve_sparse
 
@@ -167,6 +180,8 @@ class TailFactor:
 
     def inverse(self) -> Floats:
         """Entries of the inverse on the factor's pattern, as a flat array (Takahashi, Fagan & Chin 1973)."""
+        if self.plan.is_diagonal:
+            return 1.0 / np.square(self.values)
         out = np.zeros(self.plan.length)
         if self.plan.dense:
             block = out[self.plan.block_start :].reshape(self.plan.dense, self.plan.dense, order="F")

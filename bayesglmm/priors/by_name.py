@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
-from bayesglmm.priors.prior import Prior
+from bayesglmm.priors.heights import density_of
 from bayesglmm.priors.prior_set import PriorSet, TermPriors, lkj_constant
 from bayesglmm.priors.wishart import natural_density
 
@@ -40,35 +40,32 @@ def log_prior_by_name(
     Returns
     -------
     dict
-        ``beta``, shape (..., p); ``<group>.sd``, shape (..., q), with the density of an sd that several columns share
+        ``beta``, shape (..., p), an Intercept's the density given the slopes where its prior is stated at the
+        columns' means; ``<group>.sd``, shape (..., q), with the density of an sd that several columns share
         at the first of them and zeros at the others; ``<group>.corr``, shape (...), the density of the whole matrix
         (under a Wishart prior that of sds and correlations together, and zeros at the sds); every auxiliary, shape
         (...). Their sum is the log prior density of the parameters, random effects aside.
     """
     out: dict[str, Floats] = {}
     if priors.coefficients:
-        out[names.COEFFICIENTS] = _columns(priors.coefficients, values[names.COEFFICIENTS])
+        out[names.COEFFICIENTS] = priors.coefficient_density(np.asarray(values[names.COEFFICIENTS], dtype=float))[0]
     for block, cov, terms in zip(blocks, covariance, priors.blocks):
         sd = np.asarray(values[names.sd_variable(block.group)], dtype=float)
         density = np.zeros(sd.shape)
         for term, prior in zip(block.terms, terms):
             if prior.scales:
                 first = slice(term.start, term.start + len(prior.scales))
-                density[..., first] = _columns(prior.scales, sd[..., first])
+                density[..., first] = density_of(prior.scales)(sd[..., first])[0]
         out[names.sd_variable(block.group)] = density
         if not names.has_correlation(cov):
             continue
         corr = np.asarray(values[names.corr_variable(block.group)], dtype=float)
         out[names.corr_variable(block.group)] = _correlations(block, terms, sd, corr)
-    for name, own in zip(priors.auxiliary_names, priors.auxiliaries):
-        out[name] = own.log_density(values[name])[0]
+    if priors.auxiliaries:
+        psi = np.stack([np.asarray(values[name], dtype=float) for name in priors.auxiliary_names], axis=-1)
+        density = priors.auxiliary_density(psi)[0]
+        out |= {name: density[..., k] for k, name in enumerate(priors.auxiliary_names)}
     return out
-
-
-def _columns(priors: Sequence[Prior], x: Any) -> Floats:
-    """One prior per entry of the last axis."""
-    x = np.asarray(x, dtype=float)
-    return np.stack([prior.log_density(x[..., j])[0] for j, prior in enumerate(priors)], axis=-1)
 
 
 def _correlations(block: RandomBlock, terms: Sequence[TermPriors], sd: Floats, corr: Floats) -> Floats:

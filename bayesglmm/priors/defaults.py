@@ -7,8 +7,8 @@ deviation (denominator n − 1) of a column:
 parameter                       prior
 ==============================  ==========================================================================
 slope of column x               Normal(0, 2.5 s / sd(x))
-Intercept                       Normal(m, √((2.5 s)² + Σ_j (2.5 s x̄_j / sd(x_j))²)): the line's height at
-                                x = 0 when its height at x̄ is Normal(m, 2.5 s)
+Intercept                       Normal(m, 2.5 s) for the line's height at the columns' means: given the slopes the
+                                Intercept is Normal(m − Σ_j x̄_j β_j, 2.5 s)
 sd of a group's Intercept       HalfNormal(2.5 s)
 sd of a group's slope of z      HalfNormal(2.5 s / sd(z))
 correlation matrix              LKJ(2): smooth, and zero where a correlation is ±1, so that a posterior mode
@@ -34,10 +34,11 @@ function of it, and s = sd(y) |g'(ȳ)|; for a Gaussian response with the identit
 m = g(ȳ) less the mean offset: with it the unit in which a response is measured (euro or cent, day or second, exposure
 in persons or thousands) changes the Intercept and nothing else. rstanarm and Bambi take m = 0 for the unitless links.
 
-Priors of coefficients are independent, on the columns as they stand. Where columns are far from zero (log(age), with
-mean 3.3 and sd 0.2) draws of the Intercept and of slopes together reach much further than any of the lines above: of
-the epilepsy trial the median of prior predictive counts is beyond 1e12 in a quarter of the draws, and below 100 in
-three quarters with ``center(log(age))`` and ``center(log(base / 4))``. The posterior hardly notices.
+The Intercept is where the line is at x = 0, which may be far from every row (log(age) has mean 3.3 and sd 0.2), so
+nothing is said of it: its prior is that of the line's height in the middle of the data (as in brms, rstanarm and
+Bambi), independent of the slopes. Adding a constant to a predictor then changes the Intercept and nothing else. A
+user's own prior of ``"Intercept"`` is of the Intercept itself, independent of the slopes, unless it says
+``at="means"``.
 
 Columns that are constant but not named Intercept count as |value| times one. Without an Intercept, when some
 combination c of the columns is constant (cell means, ``0 + group``), coefficients have prior means m c.
@@ -137,18 +138,17 @@ def coefficient_priors(design: Design, scale: Scaling) -> tuple[Prior, ...]:
 def _normal_priors(X: Floats, names: tuple[str, ...], scale: Scaling) -> tuple[Prior, ...]:
     sigma = np.array([WIDTH * scale.spread / _unit(x) for x in X.T])
     mu = np.zeros(len(names))
+    at = ["zero"] * len(names)
     if "Intercept" in names:
         k = names.index("Intercept")
-        slopes = np.arange(len(names)) != k
-        tilt = sigma[slopes] * X.mean(axis=0)[slopes]
-        sigma[k] = np.hypot(WIDTH * scale.spread, np.linalg.norm(tilt))
-        mu[k] = scale.center
+        sigma[k], mu[k] = WIDTH * scale.spread, scale.center
+        at[k] = "means" if len(names) > 1 else "zero"
     elif len(names):
         ones = np.ones(len(X))
         c = np.linalg.lstsq(X, ones, rcond=None)[0]
         if np.abs(X @ c - ones).max() < 1e-8:
             mu = scale.center * np.where(np.abs(c) < 1e-10, 0.0, c)
-    return tuple(Prior("Normal", mu=m, sigma=s) for m, s in zip(mu, sigma))
+    return tuple(Prior("Normal", mu=m, sigma=s, at=where) for m, s, where in zip(mu, sigma, at))
 
 
 def scale_prior(z: Floats, scale: Scaling) -> Prior:

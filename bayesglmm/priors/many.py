@@ -44,7 +44,7 @@ def log_prior_many(
         Of the shapes of `beta`, `theta` and `psi`.
     """
     with np.errstate(all="ignore"):
-        values, grad_beta = evaluate(priors.coefficient_parts, beta)
+        values, grad_beta = priors.coefficient_density(beta)
         value, grad_theta = values.sum(axis=1), np.zeros(theta.shape)
         start = 0
         for block, cov in zip(priors.blocks, covariance):
@@ -60,7 +60,7 @@ def log_prior_many(
             np.stack([getattr(link, part)(psi[:, j]) for j, link in enumerate(links)], axis=1)
             for part in ("mean", "slope", "curvature")
         )
-        values, grad_psi = evaluate(priors.auxiliary_parts, natural)
+        values, grad_psi = priors.auxiliary_density(natural)
         value = value + values.sum(axis=1) + np.log(np.abs(slope)).sum(axis=1)
         return value, grad_beta, grad_theta, grad_psi * slope + curvature / slope
 

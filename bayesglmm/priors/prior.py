@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 #: Scales on which a prior of a positive parameter x may be stated: the power k of t = xᵏ.
 SCALES = {"value": 1, "variance": 2, "precision": -2}
 
+#: Where the height of a line has a prior: where its predictors are zero (its Intercept), or at their columns' means.
+PLACES = ("zero", "means")
+
 #: The prior of a correlation matrix.
 LKJ = "LKJ"
 #: Priors that are no density of a number.
@@ -43,6 +46,9 @@ class Prior:
     on : {"value", "variance", "precision"}
         For a positive parameter x, the scale on which the distribution is stated: x itself, x² or x⁻². The
         density of x then carries the change of variable. A covariance matrix or (``"precision"``) its inverse.
+    at : {"zero", "means"}
+        For an Intercept, where the line has the height that is described: where every predictor is zero, which is the
+        Intercept itself, or at the means of the columns, in the middle of the data.
     **params : float
         Parameters as PyMC calls them; PyMC's defaults hold for those left out. Of a Wishart distribution ``df`` and
         ``scale``, with mean df · scale: a number times the identity, a diagonal, or a matrix.
@@ -60,6 +66,8 @@ class Prior:
     PC(upper=1, probability=0.01)
     >>> print(Prior("Gamma", alpha=0.5, beta=0.0164, on="precision"))
     Gamma(alpha=0.5, beta=0.0164) on the precision
+    >>> print(Prior("Normal", mu=0, sigma=2.5, at="means"))
+    Normal(mu=0, sigma=2.5) at means
     >>> print(Prior("Wishart", df=5, scale=[1, 0.25], on="precision"))
     Wishart(df=5, scale=[1, 0.25]) on the precision
     """
@@ -67,13 +75,17 @@ class Prior:
     name: str
     params: tuple[tuple[str, Any], ...]
     on: str
+    at: str
 
-    def __init__(self, name: str, *, on: str = "value", **params: Any) -> None:
+    def __init__(self, name: str, *, on: str = "value", at: str = "zero", **params: Any) -> None:
         plain("on", on)
+        plain("at", at)
         if not isinstance(name, str):
             raise refused("name", name, "the name of a distribution, such as 'Normal',", SpecError)
         if on not in SCALES:
             raise SpecError(f"a prior is stated on {on!r}; it can be on {', '.join(map(repr, SCALES))}.")
+        if at not in PLACES:
+            raise SpecError(f"a prior is stated at {at!r}; it can be at {', '.join(map(repr, PLACES))}.")
         values = _checked(name, params)
         if name in wishart.NAMES:
             values = wishart.checked_parameters(name, on, values)
@@ -85,16 +97,24 @@ class Prior:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "params", tuple(values.items()))
         object.__setattr__(self, "on", on)
+        object.__setattr__(self, "at", at)
         if name not in wishart.NAMES and on != "value" and (name == LKJ or self._row.support(values)[0] < 0):
             raise SpecError(f"{self.name} cannot be a prior on the {on}: it reaches below zero.")
+        if at != "zero" and (self.of_matrix or self.support != (-np.inf, np.inf)):
+            raise SpecError(
+                f"{self.name} cannot be a prior at the columns' means: the height of a line may be any number, so its "
+                "prior must be a distribution on the whole line, such as Normal."
+            )
 
     def __str__(self) -> str:
         inside = ", ".join(f"{k}={_printed(v)}" for k, v in self.params)
-        return f"{self.name}({inside})" + ("" if self.on == "value" else f" on the {self.on}")
+        where = "" if self.at == "zero" else " at means"
+        return f"{self.name}({inside})" + ("" if self.on == "value" else f" on the {self.on}") + where
 
     def __repr__(self) -> str:
         inside = "".join(f", {k}={v!r}" for k, v in self.params)
-        return f"Prior({self.name!r}{inside}" + ("" if self.on == "value" else f", on={self.on!r}") + ")"
+        scale = "" if self.on == "value" else f", on={self.on!r}"
+        return f"Prior({self.name!r}{inside}{scale}" + ("" if self.at == "zero" else f", at={self.at!r}") + ")"
 
     @property
     def _row(self) -> Distribution:

@@ -13,7 +13,7 @@ PyMC's ``LKJCholeskyCov``. A Wishart prior of the whole covariance matrix: :mod:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import betaln
 
 from bayesglmm.links import Link, get_link
+from bayesglmm.priors.heights import Density, Height, density_of
 from bayesglmm.priors.prior import Batch, Prior, batches, evaluate
 from bayesglmm.priors.wishart import factor_density
 
@@ -86,6 +87,9 @@ class PriorSet:
         Names of the family's auxiliaries.
     auxiliaries : tuple of Prior
         One per auxiliary, on its natural scale.
+    heights, auxiliary_heights : tuple of Height
+        For the coefficients, and for coefficients of auxiliaries' own linear predictors: the Intercepts whose priors
+        are of the line's height at the columns' means.
     """
 
     columns: tuple[str, ...]
@@ -93,6 +97,8 @@ class PriorSet:
     blocks: tuple[tuple[TermPriors, ...], ...] = ()
     auxiliary_names: tuple[str, ...] = ()
     auxiliaries: tuple[Prior, ...] = ()
+    heights: tuple[Height, ...] = ()
+    auxiliary_heights: tuple[Height, ...] = ()
 
     def items(self) -> tuple[tuple[str, Prior], ...]:
         """Parameter names and their priors, in table order."""
@@ -117,14 +123,18 @@ class PriorSet:
         return "\n".join(f"{name:<{width}}  {prior}" for name, prior in self.items())
 
     @cached_property
-    def coefficient_parts(self) -> tuple[Batch, ...]:
-        """The coefficients' densities, grouped by distribution."""
-        return batches(self.coefficients)
+    def coefficient_density(self) -> Density:
+        """The coefficients' density."""
+        return density_of(self.coefficients, self.heights)
 
     @cached_property
-    def auxiliary_parts(self) -> tuple[Batch, ...]:
-        """The auxiliaries' densities, grouped by distribution."""
-        return batches(self.auxiliaries)
+    def auxiliary_density(self) -> Density:
+        """The auxiliaries' density, on their natural scales."""
+        return density_of(self.auxiliaries, self.auxiliary_heights)
+
+    def with_coefficients(self, columns: tuple[str, ...], priors: tuple[Prior, ...]) -> PriorSet:
+        """The same with other coefficients, or none, independent of each other."""
+        return replace(self, columns=columns, coefficients=priors, heights=())
 
 
 def log_prior(
@@ -155,7 +165,7 @@ def log_prior(
     grad_beta, grad_theta, grad_psi : ndarray
         Exact gradient (zero entries where the value is −inf for that entry).
     """
-    values, grad_beta = evaluate(priors.coefficient_parts, beta)
+    values, grad_beta = priors.coefficient_density(beta)
     value = float(values.sum())
     grad_theta = np.zeros(len(theta))
     start = 0
@@ -216,5 +226,5 @@ def _auxiliary_density(priors: PriorSet, psi: Floats, aux_links: Sequence[str | 
     natural = np.array([float(link.mean(v)) for link, v in zip(links, psi)])
     slope = np.array([float(link.slope(v)) for link, v in zip(links, psi)])
     curvature = np.array([float(link.curvature(v)) for link, v in zip(links, psi)])
-    values, grad = evaluate(priors.auxiliary_parts, natural)
+    values, grad = priors.auxiliary_density(natural)
     return float(values.sum() + np.log(np.abs(slope)).sum()), grad * slope + curvature / slope

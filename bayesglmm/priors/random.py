@@ -124,13 +124,12 @@ def draw_parameters(
     """
     beta = [draw_prior(p, rng, count, c) for c, p in zip(priors.columns, priors.coefficients)]
     theta = [_draw_term(term, rng, count) for block in priors.blocks for term in block]
-    psi = [
-        np.asarray(get_link(link).eta(draw_prior(p, rng, count, name)))
-        for name, p, link in zip(priors.auxiliary_names, priors.auxiliaries, aux_links)
-    ]
+    own = [draw_prior(p, rng, count, name) for name, p in zip(priors.auxiliary_names, priors.auxiliaries)]
     empty = np.empty((count, 0))
+    natural = priors.auxiliary_density.contract(np.stack(own, axis=1) if own else empty)
+    psi = [np.asarray(get_link(link).eta(x)) for link, x in zip(aux_links, natural.T)]
     return (
-        np.stack(beta, axis=1) if beta else empty,
+        priors.coefficient_density.contract(np.stack(beta, axis=1) if beta else empty),
         np.concatenate([empty, *theta], axis=1),
         np.stack(psi, axis=1) if psi else empty,
     )

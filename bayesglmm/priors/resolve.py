@@ -13,6 +13,7 @@ from bayesglmm.errors import SpecError
 from bayesglmm.families import auxiliary_range
 from bayesglmm.names import auxiliary_label, scale_columns
 from bayesglmm.priors import defaults, wishart
+from bayesglmm.priors.heights import Height, heights_of
 from bayesglmm.priors.prior import Prior
 from bayesglmm.priors.prior_set import PriorSet, TermPriors
 from bayesglmm.priors.targets import by_target
@@ -81,15 +82,20 @@ def resolve_priors(
             raise SpecError(f'the prior of {target!r} is {prior!r}; expected e.g. bg.Prior("Normal", mu=0, sigma=2.5).')
     scale = defaults.scaling(design, link)
     chooser = _Chooser(by_target(request, design.blocks, covariance, family))
+    coefficients = tuple(
+        chooser(prior, LINE, name, *(() if name == "Intercept" else ALL_SLOPES), line=name == "Intercept")
+        for name, prior in zip(design.columns, defaults.coefficient_priors(design, scale))
+    )
+    blocks = _block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale))
+    auxiliaries, lines = _auxiliary_priors(design, family, scale, chooser)
     priors = PriorSet(
         columns=design.columns,
-        coefficients=tuple(
-            chooser(prior, LINE, name, *(() if name == "Intercept" else ALL_SLOPES))
-            for name, prior in zip(design.columns, defaults.coefficient_priors(design, scale))
-        ),
-        blocks=_block_priors(design, covariance, chooser, lambda z: defaults.scale_prior(z, scale)),
+        coefficients=coefficients,
+        heights=heights_of(design.columns, coefficients, design.X),
+        blocks=blocks,
         auxiliary_names=tuple(a.name for a in psi_entries(family.auxiliaries, design.auxiliaries)),
-        auxiliaries=_auxiliary_priors(design, family, scale, chooser),
+        auxiliaries=auxiliaries,
+        auxiliary_heights=lines,
     )
     chooser.check_all_used(design.aliased)
     return priors
@@ -117,20 +123,25 @@ def flat_priors(design: Design, family: Family, covariance: Sequence[BlockCovari
     )
 
 
-def _auxiliary_priors(design: Design, family: Family, scale: defaults.Scaling, chooser: _Chooser) -> tuple[Prior, ...]:
-    """One prior per auxiliary, or per coefficient of its linear predictor."""
+def _auxiliary_priors(
+    design: Design, family: Family, scale: defaults.Scaling, chooser: _Chooser
+) -> tuple[tuple[Prior, ...], tuple[Height, ...]]:
+    """One prior per auxiliary, or per coefficient of its linear predictor; and which are of a line's height."""
     own = {d.name: d for d in design.auxiliaries}
     out: list[Prior] = []
+    lines: list[tuple[int, Height]] = []
     for auxiliary in family.auxiliaries:
         if auxiliary.name not in own:
             default = defaults.auxiliary_prior(auxiliary, family, scale)
             out.append(chooser(default, auxiliary_range(auxiliary), auxiliary.name))
             continue
-        modelled = own[auxiliary.name]
+        modelled, start = own[auxiliary.name], len(out)
         for column, default in zip(modelled.columns, defaults.auxiliary_coefficient_priors(auxiliary, modelled, scale)):
-            others = () if column == "Intercept" else (auxiliary.name,)
-            out.append(chooser(default, LINE, auxiliary_label(auxiliary.name, column), *others))
-    return tuple(out)
+            line = column == "Intercept"
+            others = () if line else (auxiliary.name,)
+            out.append(chooser(default, LINE, auxiliary_label(auxiliary.name, column), *others, line=line))
+        lines += [(start, h) for h in heights_of(modelled.columns, out[start:], modelled.X)]
+    return tuple(out), tuple(h.among(start, len(out)) for start, h in lines)
 
 
 def _flat_on(interval: tuple[float, float]) -> Prior:
@@ -196,8 +207,8 @@ class _Chooser:
         self.targets.update(dict.fromkeys(targets))
         return next(((t, self.request[t]) for t in targets if t in self.request), None)
 
-    def __call__(self, default: Prior, allowed: tuple[float, float], *targets: str) -> Prior:
-        """The prior of a parameter that lies in `allowed`, by the most specific of its targets."""
+    def __call__(self, default: Prior, allowed: tuple[float, float], *targets: str, line: bool = False) -> Prior:
+        """The prior of a parameter that lies in `allowed`, by its most specific target; `line` for Intercepts."""
         asked = self._asked(targets)
         if asked is None:
             return default
@@ -208,6 +219,8 @@ class _Chooser:
         if prior.of_matrix or not fits:
             words, example = _EXPECTED.get(allowed) or _on_interval(*allowed)
             raise SpecError(f"{prior} cannot be the prior of {target!r}: {words}, such as {example}.")
+        if prior.at == "means" and not line:
+            raise SpecError(f"{prior} cannot be the prior of {target!r}: only that of an Intercept is at='means'.")
         return prior
 
     def correlation(self, default: Prior, coordinates: Sequence[Coordinate], target: str) -> Prior:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesglmm.design.chunked import BoundPart
-from bayesglmm.design.columns import Table
+from bayesglmm.design.tables import Table
 from bayesglmm.errors import DataError
 from bayesglmm.families.base import Family
 from bayesglmm.links import Link

@@ -100,9 +100,9 @@ def fused_sums(rows: Rows, beta: Floats, kind: Kind) -> Fused | None:
 
 def _places(rows: Rows) -> tuple[Any, NDArray[np.int64], int]:
     """The arrays that hold the columns, where each column starts, and the bytes from one row to the next."""
-    if rows.columns is not None:
-        starts = [column.__array_interface__["data"][0] for column in rows.columns]
-        return rows.columns, np.array(starts, dtype=np.int64), 8
+    if rows.stack is not None:
+        starts = [column.__array_interface__["data"][0] for column in rows.stack]
+        return rows.stack, np.array(starts, dtype=np.int64), 8
     X = np.asarray(rows.X, dtype=np.float64)
     start = X.__array_interface__["data"][0]
     return X, start + np.arange(X.shape[1], dtype=np.int64) * X.strides[1], X.strides[0]

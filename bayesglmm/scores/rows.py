@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.design.types import Design
+from bayesglmm.design.types import ColumnStack, Design
 from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 #: Rows per block: a block of 50 columns stays in a core's cache.
 BLOCK_ROWS = 8192
 #: The same where the columns stand apart: there are few of them, and each block costs a cut through every one.
-STACK_ROWS = 32_768
+STACK_ROWS = 131_072
 #: From how many rows on starting values come from a sample: every SAMPLE_STEP-th row, and at least so many a column.
 MANY_ROWS, SAMPLE_STEP, SAMPLE_ROWS_PER_COLUMN = 200_000, 64, 300
 
@@ -51,31 +51,16 @@ class Rows:
     raw: RawResponse
 
     @property
-    def columns(self) -> tuple[Floats, ...] | None:
+    def stack(self) -> tuple[Floats, ...] | None:
         """The columns of `X` where they stand apart."""
         return None
 
 
-class ColumnRows(Rows):
-    """A block of rows whose columns stand apart; their matrix is put together when somebody asks for it."""
+class ColumnRows(ColumnStack, Rows):  # type: ignore[misc]
+    """A block of rows whose columns stay where they are."""
 
     def __init__(self, columns: tuple[Floats, ...], y: Floats, w: Floats, offset: Floats, raw: RawResponse) -> None:
-        for name, value in {"_columns": columns, "y": y, "w": w, "offset": offset, "raw": raw}.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def columns(self) -> tuple[Floats, ...] | None:
-        """The columns, each contiguous, as long as nobody has asked for their matrix."""
-        return self._columns if isinstance(self._columns, tuple) else None
-
-    @property
-    def X(self) -> Floats:  # type: ignore[override]
-        """Their matrix, each column contiguous."""
-        if isinstance(self._columns, tuple):
-            object.__setattr__(self, "_columns", np.stack(self._columns).T)
-        return np.asarray(self._columns)
-
-    _columns: tuple[Floats, ...] | Floats
+        self._hold(_columns=columns, y=y, w=w, offset=offset, raw=raw)
 
 
 @dataclass(frozen=True)

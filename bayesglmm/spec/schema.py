@@ -167,7 +167,7 @@ def _join(place: str, name: str) -> str:
 
 TOP = "the model file"
 
-_PRIOR = table({"dist": text, "on": text}, required=("dist",), rest=one_or_list(number), what="parameter")
+_PRIOR = table({"dist": text, "on": text, "at": text}, required=("dist",), rest=one_or_list(number), what="parameter")
 _FLAGS = one_of("default", "flat")
 #: What can be compared with a fit, and whether its default tolerance is absolute.
 QUANTITIES = ("loglik", "deviance", "aic", "dispersion", "coef", "se", "sd", "corr", "auxiliary", "auxiliary_se")

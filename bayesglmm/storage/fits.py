@@ -13,7 +13,7 @@ import pandas as pd
 
 from bayesglmm.arguments import place, takes
 from bayesglmm.design.build import used_columns
-from bayesglmm.design.columns import Table
+from bayesglmm.design.tables import Table
 from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, FamilyError, MethodError, SpecError
 from bayesglmm.families import get_family
 from bayesglmm.families.base import Family
@@ -177,7 +177,7 @@ def _used_table(fit: Found) -> pd.DataFrame:
     table = Table(model.data)
     # The formula's own grouping factors: a marginal fit's design has lost its blocks, not its formula.
     grouping = [name for term in model.design.formula.random for name in term.factors]
-    names = [*used_columns(model.design.formula, beside=[a.formula for a in model.design.auxiliaries]), *grouping]
+    names = [*used_columns(model.design.formula, beside=tuple(a.formula for a in model.design.auxiliaries)), *grouping]
     names += [v for k in ("weights", "offset", "exposure") if isinstance(v := getattr(model.definition, k), str)]
     for option in ROW_OPTIONS:
         given = fit.result.options.get(option)

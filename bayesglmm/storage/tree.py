@@ -123,11 +123,11 @@ def _read_record(value: dict[str, Any], arrays: list[Array]) -> Any:
 
 
 def _write_prior(value: Prior, arrays: list[Array]) -> dict[str, Any]:
-    return {"name": value.name, "on": value.on, "params": encode(dict(value.params), arrays)}
+    return {"name": value.name, "on": value.on, "at": value.at, "params": encode(dict(value.params), arrays)}
 
 
 def _read_prior(value: dict[str, Any], arrays: list[Array]) -> Prior:
-    return Prior(value["name"], on=value["on"], **decode(value["params"], arrays))
+    return Prior(value["name"], on=value["on"], at=value.get("at", "zero"), **decode(value["params"], arrays))
 
 
 def _write_sparse(value: Any, arrays: list[Array]) -> dict[str, Any]:

@@ -34,6 +34,12 @@ Floats = NDArray[np.float64]
 
 #: Samples of uniform ranks that the test's distribution is simulated with.
 SIMULATED = 4000
+#: What is printed under the table.
+LEGEND = (
+    "p: uniformity of the truth's ranks (adjusted: for the parameters of a method); place: mean place of the truth in "
+    "its posterior, 0.5 is right;\nspread: sd of that place over what it should be, above 1 posteriors are too narrow; "
+    "n: data sets with a converged fit."
+)
 
 
 @takes(methods=texts, draws=whole(), options=optional(mapping))
@@ -166,10 +172,11 @@ class Calibration:
     def __str__(self) -> str:
         text = self.table.to_string(index=False, float_format="{:.3f}".format)
         failed = self.study.failures.value_counts(["method", "reason"]).head(5)
-        return "\n".join([text, *(f"{count} × {method}: {reason}" for (method, reason), count in failed.items())])
+        lost = (f"{count} × {method}: {reason}" for (method, reason), count in failed.items())
+        return "\n".join([text, LEGEND, *lost])
 
     def _repr_html_(self) -> str:
-        return self.table.to_html(index=False, float_format="{:.3f}".format, border=0)
+        return self.table.to_html(index=False, float_format="{:.3f}".format, border=0) + f"<p>{LEGEND}</p>"
 
 
 def _words(row: Any) -> str:

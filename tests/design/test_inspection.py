@@ -8,11 +8,11 @@ import pytest
 
 from bayesglmm.design import build_design
 from bayesglmm.design import inspection as module
-from bayesglmm.design.columns import Table
 from bayesglmm.design.inspection import Inspection
 from bayesglmm.design.matrix import bind_columns, bind_matrix, build_matrix
 from bayesglmm.design.rank import clearly_independent
 from bayesglmm.design.rows import read_rows
+from bayesglmm.design.tables import Table
 
 
 @pytest.mark.parametrize("size", [7, 64, 1000])

@@ -214,7 +214,8 @@ def test_waic_is_near_loo_where_both_can_be_trusted() -> None:
     values = pointwise(MODEL.problem, fit.result, "group").values.reshape(-1, 10)
     by_hand = np.log(np.exp(values).mean(axis=0)) - values.var(axis=0, ddof=1)
     assert found["elpd"] == pytest.approx(by_hand.sum(), rel=1e-10)
-    assert found["elpd"] == pytest.approx(fit.loo("group").elpd, abs=0.3)
+    # Ten groups, half of them with penalties near the limit of WAIC, and a thousand draws.
+    assert found["elpd"] == pytest.approx(fit.loo("group").elpd, abs=0.5)
 
 
 def test_a_marginal_likelihood_by_integration() -> None:
@@ -246,6 +247,8 @@ def test_what_cannot_be_left_out_is_said() -> None:
         MODEL.fit("laplace").loo("h")
     with pytest.raises(bg.MethodError, match="fit by 'pql' is no posterior"):
         MODEL.fit("pql").loo()
+    with pytest.raises(bg.MethodError, match="fit by 'laplace' with flat priors is no posterior"):
+        bg.Model("y ~ x + (1 | g)", DATA, family="poisson", priors="flat").fit("laplace").loo()
     with pytest.raises(bg.MethodError, match="these are an approximation's"):
         MODEL.fit("laplace").waic()
     with pytest.raises(bg.MethodError, match="needs proper priors"):

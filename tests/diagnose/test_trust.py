@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,11 @@ def test_the_report(trust):
     assert text.startswith("LAPLACE fit: good as MCMC\n")
     for part in ("Pareto k-hat", "second-order correction", "61 nodes", "herd.sd", "worst log integrals"):
         assert part in text
+    bias = trust.parameters["bias"]
+    assert f"in the fit's own tables {bias.abs().idxmax()} is {bias.abs().max():.2g} sd too low" in text
+    right = replace(trust, parameters=trust.parameters.assign(bias=0.01), laplace_spread=0.3)
+    assert "no estimate of the fit's own is 0.1 sd off them" in str(right)
+    assert "no posterior mean by more than about that many sds" in str(right)
     page = trust._repr_html_()
     assert page.count("<table") == 2
     assert "good as MCMC" in page

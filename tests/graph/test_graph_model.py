@@ -22,7 +22,7 @@ from bayesglmm.families import get_family
 from bayesglmm.graph import build_model
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.rows import row_distribution
-from bayesglmm.priors import Prior
+from bayesglmm.priors import Prior, resolve_priors
 
 #: Plain numpy: C code would look for a BLAS library, and PyTensor warns where it finds none.
 FAST = Mode(linker="py", optimizer=None)
@@ -184,3 +184,17 @@ def test_draws_of_rows_have_the_mean_of_the_link(link: str) -> None:
     drawn = pm.draw(dist, random_seed=4, mode=FAST).reshape(3, -1).mean(axis=1)
     mu = get_link(link).mean(np.array([-1.0, 0.3, 1.1]))
     np.testing.assert_allclose(drawn, mu, atol=5 * 0.5 / np.sqrt(4000))
+
+
+def test_draws_of_coefficients_whose_intercept_has_a_prior_at_the_means() -> None:
+    """Of the graph: the height at the means and the slopes are independent, each as its own prior says."""
+    problem = problem_of("y ~ x", data().assign(x=lambda d: d.x + 20.0), "gaussian")
+    for request in ({}, {"x": Prior("Logistic", mu=1, s=0.5)}):
+        priors = resolve_priors(request, problem.design, problem.family, problem.link, ())
+        beta = pm.draw(build_model(replace(problem, priors=priors))["beta"], draws=4000, random_seed=1, mode=FAST)
+        mean, sd = (dict(priors.coefficients[0].params)[k] for k in ("mu", "sigma"))
+        height = beta @ problem.design.X.mean(axis=0)
+        assert height.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(4000))
+        assert height.std() == pytest.approx(sd, rel=0.05)
+        assert abs(np.corrcoef(height, beta[:, 1])[0, 1]) < 0.06
+    assert beta[:, 1].std() == pytest.approx(0.5 * np.pi / np.sqrt(3), rel=0.06)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,15 @@ from keystone_cases import crossed_problem
 from pytensor.compile.mode import Mode
 from reference_data import DATA, published
 
+import bayesglmm as bg
 from bayesglmm.design.types import Response
 from bayesglmm.errors import MethodError
 from bayesglmm.families import get_family
 from bayesglmm.graph import build_model
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.start import initial_values
-from bayesglmm.graph.variables import to_values, variable_names
+from bayesglmm.graph.variables import scalars, to_values, users_variables, variable_names
+from bayesglmm.idata import to_datatree
 from bayesglmm.joint import joint_logp
 from bayesglmm.methods import mcmc
 from bayesglmm.methods.marginalized import sample
@@ -28,6 +31,7 @@ from bayesglmm.parameters import theta_slices
 from bayesglmm.priors import Prior, resolve_priors
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result, Status
+from bayesglmm.storage.tree import decode, encode
 
 UPPER = 10.0
 
@@ -136,11 +140,16 @@ def test_same_seed_same_draws_and_few_draws_do_not_pass(problem: Problem) -> Non
 
 @pytest.mark.slow
 def test_pymc_own_sampler_agrees(problem: Problem, result: Result) -> None:
-    heard: list[float] = []
-    other = mcmc.run(problem, seed=1, sampler="pymc", progress=lambda f, s: heard.append(f))
+    heard: list[tuple[float, str]] = []
+    started = time.perf_counter()
+    other = mcmc.run(problem, seed=1, sampler="pymc", progress=lambda f, s: heard.append((f, s)))
+    whole = time.perf_counter() - started
     se = np.sqrt(np.diag(result.cov_beta))
     np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.12)
-    assert heard
+    # The first guess of what is left is from draws, not from the seconds of compiling.
+    first = next(s for _, s in heard if "s left" in s)
+    assert float(first.split("about ")[1].split()[0]) < 5.0 * whole
+    assert heard[-1][0] == 1.0
     assert other.draws is not None
     assert {"diverging", "energy", "lp"} <= set(other.draws.stats)
 
@@ -168,7 +177,9 @@ def test_bad_options(problem: Problem, options: dict[str, Any], message: str) ->
 def test_jax_samplers_agree(sampler: str, problem: Problem, result: Result) -> None:
     pytest.importorskip("jax")
     pytest.importorskip(sampler)
-    other = mcmc.run(problem, seed=1, sampler=sampler)
+    heard: list[tuple[float, str]] = []
+    other = mcmc.run(problem, seed=1, sampler=sampler, progress=lambda f, s: heard.append((f, s)))
+    assert heard[-1] == (1.0, f"4 of 4 chains done, 8000 of 8000 draws, {other.status.divergences} divergences")
     se = np.sqrt(np.diag(result.cov_beta))
     np.testing.assert_allclose((other.beta - result.beta) / se, 0.0, atol=0.15)
     assert other.theta[0] == pytest.approx(result.theta[0], abs=0.03)
@@ -181,6 +192,18 @@ def test_a_sampler_that_is_not_installed_is_named(problem: Problem, monkeypatch:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numpyro" else found(name))
     with pytest.raises(MethodError, match=r"which is not installed: pip install 'bayesglmm\[mcmc\]'"):
         mcmc.run(problem, sampler="numpyro")
+
+
+def test_a_graph_that_a_sampler_cannot_run_is_said(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX knows nothing of the integral over random effects."""
+    from bayesglmm.graph import sample as samplers
+
+    def refuses(*args: Any) -> Any:
+        raise NotImplementedError("No JAX conversion for the given `Op`: MarginalLoglikOp")
+
+    monkeypatch.setitem(samplers.SAMPLERS, "pymc", refuses)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match=r"pymc cannot run this graph: No JAX conversion .* nutpie and pymc can"):
+        mcmc.run(problem, sampler="pymc")
 
 
 # --- parametrisation and start ---------------------------------------------------------------------------------------
@@ -291,6 +314,46 @@ def test_a_graph_without_the_models_variables_is_refused(problem: Problem) -> No
         mcmc.run(problem, pymc_model=other, marginalize=True)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"formula": "y ~ x + (1 + x | g)", "family": "poisson", "zi": "~ x"},
+        {
+            "formula": "y ~ x + (1 + x | g)",
+            "priors": {"x": Prior("Cauchy", alpha=0, beta=1), "g.x.sd": Prior("Uniform")},
+        },
+        {"formula": "y ~ x", "family": "negative_binomial", "dispersion": "~ x"},
+    ],
+)
+@pytest.mark.parametrize("marginalize", [False, True])
+def test_variables_of_the_model_are_told_from_a_users(given: dict[str, Any], marginalize: bool) -> None:
+    import pymc as pm
+
+    data = pd.DataFrame({"y": [2, 3, 1, 5, 8, 6, 0, 4, 3.0], "x": np.linspace(-1, 1, 9), "g": list("aaabbbccc")})
+    model = bg.Model(data=data, **given)
+    with model.to_pymc(marginalize=marginalize and bool(model.design.blocks)) as graph:
+        pm.Normal("shift")
+        pm.Normal("beta_of_mine", shape=2)
+        pm.Deterministic("twice", 2.0 * graph["shift"])
+    assert users_variables(model.problem, graph.free_RVs) == ["shift", "beta_of_mine"]
+    assert users_variables(model.problem, graph.deterministics) == ["twice"]
+
+
+def test_a_users_variables_are_labelled_and_stored(problem: Problem, result: Result, tmp_path: Any) -> None:
+    assert result.draws is not None
+    shape = result.draws.beta.shape[:2]
+    others = {"shift": np.ones(shape), "knots": np.arange(np.prod(shape) * 2.0).reshape(*shape, 2)}
+    assert list(scalars(others)) == ["shift", "knots[0]", "knots[1]"]
+    np.testing.assert_array_equal(scalars(others)["knots[1]"], others["knots"][..., 1])
+    kept = replace(result, draws=replace(result.draws, others=others))
+    posterior = to_datatree(problem, kept)["posterior"]
+    assert posterior["shift"].dims == ("chain", "draw")
+    assert posterior["knots"].dims == ("chain", "draw", "knots_dim_0")
+    arrays: list[Any] = []
+    again = decode(encode(kept.draws, arrays), arrays)
+    np.testing.assert_array_equal(again.others["knots"], others["knots"])
+
+
 @pytest.mark.slow
 def test_potential_and_another_likelihood_in_the_full_graph(problem: Problem) -> None:
     """The same data seen twice (a likelihood of the user's own) and one coefficient pinned."""
@@ -302,7 +365,16 @@ def test_potential_and_another_likelihood_in_the_full_graph(problem: Problem) ->
         eta = pm.math.dot(problem.design.X, graph["beta"]) + graph["plate"][problem.design.blocks[0].codes, 0]
         pm.Binomial("again", n=response.trials.astype(int), logit_p=eta, observed=response.y.astype(int))  # type: ignore[union-attr]
         pm.Potential("pin", -0.5 * ((graph["beta"][1] - 0.3) / 0.001) ** 2)
+        level = pm.Normal("level", mu=graph["beta"][0], sigma=2.0)
+        pm.Normal("measured", mu=level, sigma=1.0, observed=np.full(4, 3.0))
+        pm.Deterministic("gap", level - graph["beta"][0])
     fit = mcmc.run(problem, pymc_model=graph, seed=1, draws=1500)
+    # Variables of the user's own are kept: four observations of 3 with sd 1, and beta[0] with sd 2 about it.
+    assert fit.draws is not None
+    assert set(fit.draws.others) == {"level", "gap"}
+    own = fit.draws.others["level"]
+    np.testing.assert_allclose(fit.draws.others["gap"], own - fit.draws.beta[..., 0], atol=1e-12)
+    assert own.mean() == pytest.approx((4 * 3.0 + fit.beta[0] / 4) / 4.25, abs=0.03)
     assert fit.beta[1] == pytest.approx(0.3, abs=3e-4)
     assert fit.effects[0].shape == (21, 1)
     seen = replace(problem.design, response=Response(response.name, 2.0 * response.y, 2.0 * response.trials))  # type: ignore[operator]

@@ -137,6 +137,27 @@ def test_nested_factors_stay_sparse():
     assert_inverse(factor, A, inverse)
 
 
+def test_levels_within_one_other_factor_need_no_loops(monkeypatch):
+    """One entry of the border a level, nothing between the others: array operations, and the numbers of the loops."""
+    force(monkeypatch, 10.0)
+    fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]
+    structure, factor, A, inverse = scalars(fine, fine // 5)
+    assert structure.plan.border.single
+    assert structure.plan.tail.is_diagonal
+    assert_inverse(factor, A, inverse)
+    R = np.random.default_rng(3).standard_normal((structure.m, 4))
+    np.testing.assert_allclose(factor.solve(R), inverse @ R, rtol=1e-9, atol=1e-11)
+    assert_row_inverse(factor, A, inverse)
+    with pytest.raises(NotPositiveDefiniteError):
+        structure.factorize(np.full(600, -50.0), [np.eye(1)] * 2)
+
+
+def assert_row_inverse(factor, A, inverse):
+    for k, b in enumerate(factor.plan.structure.layouts):
+        own = (A @ inverse)[np.arange(len(A)), b.start + b.codes]
+        np.testing.assert_allclose(factor.row_inverse[:, k], own, atol=1e-10)
+
+
 def test_a_remainder_that_is_sparse_first_and_dense_then(monkeypatch):
     force(monkeypatch, 0.05)
     fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from latent_cases import difference, made_up
+from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 
 from bayesglmm.latent.nested_laplace.field import FieldFactor, Rows
@@ -48,9 +49,10 @@ def test_factor_is_that_of_the_dense_information(shape: str) -> None:
     target = hyper_target(problem)
     field = target.field(somewhere(target))
     rng = np.random.default_rng(5)
-    weights, precision = rng.uniform(0.5, 2.0, len(field.fixed)), rng.uniform(0.0, 1.0, field.X.shape[1])
+    weights, half = rng.uniform(0.5, 2.0, len(field.fixed)), rng.normal(size=(field.X.shape[1], field.X.shape[1]))
+    precision = half @ half.T
     C = dense_rows(field.rows)
-    J = C.T @ (weights[:, None] * C) + np.diag(np.r_[np.ones(field.rows.m), precision])
+    J = C.T @ (weights[:, None] * C) + block_diag(np.eye(field.rows.m), precision)
     inverse = np.linalg.inv(J)
     factor = field.rows.factorize(weights, precision)
     np.testing.assert_allclose(factor.logdet, np.linalg.slogdet(J)[1], rtol=1e-12)
@@ -72,7 +74,7 @@ def test_factor_is_that_of_the_dense_information(shape: str) -> None:
 def test_draws_of_the_field_have_its_covariance() -> None:
     target = hyper_target(made_up("poisson", SHAPES["crossed"]))
     field = target.field(somewhere(target))
-    factor = field.rows.factorize(np.full(len(field.fixed), 1.3), np.zeros(field.X.shape[1]))
+    factor = field.rows.factorize(np.full(len(field.fixed), 1.3), np.zeros((field.X.shape[1], field.X.shape[1])))
     draws = factor.sample(np.random.default_rng(1), 60_000)
     covariance = factor.solve(np.eye(draws.shape[1]))
     sd = np.sqrt(np.diag(covariance))

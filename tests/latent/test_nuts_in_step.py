@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bayesglmm as bg
-from bayesglmm.graph.runner import Plan, teller, ticking
+from bayesglmm.graph.runner import Plan, progress_words, teller, ticking
 from bayesglmm.latent import many
 from bayesglmm.latent.many import Many
 from bayesglmm.latent.nuts_trees import LARGEST, StepSize, Trees, turning
@@ -160,11 +160,18 @@ def test_progress_is_told_and_ends_at_one(capsys) -> None:
     sample(problem, draws=30, tune=30, chains=2, seed=1, progress=lambda fraction, text: told.append((fraction, text)))
     fractions = [fraction for fraction, _ in told]
     assert fractions[-1] == 1.0
+    assert fractions.count(1.0) == 1
     assert all(a <= b for a, b in itertools.pairwise(fractions))
     assert "of 120 draws" in told[-1][1]
     tell = teller(Plan(1, 1, 1, 0, 0.65, True))
     tell(1.0, "done")
     assert "100 %  done" in capsys.readouterr().err
+
+
+def test_words_of_progress_say_what_is_left_and_nothing_when_all_is_done() -> None:
+    assert progress_words(0, 400, 0, 3.0) == "0 of 400 draws, 0 divergences"
+    assert progress_words(100, 400, 2, 3.0) == "100 of 400 draws, 2 divergences, about 9 s left"
+    assert progress_words(400, 400, 2, 12.0) == "400 of 400 draws, 2 divergences"
 
 
 def test_a_sampler_that_says_nothing_is_timed() -> None:

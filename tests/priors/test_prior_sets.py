@@ -49,9 +49,7 @@ def test_gaussian_defaults_by_hand() -> None:
     s, sx = data.y.std(), data.x.std()
     slope = 2.5 * s / sx
     assert priors["x"] == Prior("Normal", mu=0, sigma=slope)
-    intercept = dict(priors["Intercept"].params)
-    assert intercept["mu"] == pytest.approx(data.y.mean())
-    assert intercept["sigma"] == pytest.approx(np.hypot(2.5 * s, slope * data.x.mean()))
+    assert priors["Intercept"] == Prior("Normal", mu=data.y.mean(), sigma=2.5 * s, at="means")
     assert dict(priors["g.Intercept.sd"].params)["sigma"] == pytest.approx(2.5 * s)
     assert dict(priors["g.x.sd"].params)["sigma"] == pytest.approx(slope)
     assert priors["g.corr"] == Prior("LKJ", eta=2)

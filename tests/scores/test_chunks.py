@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import bayesglmm as bg
+from bayesglmm.design.tables import ColumnBatch, Table
 
 ROWS, CHUNK = 1_500, 211
 
@@ -82,6 +83,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "gaussian": ("amount ~ 0 + g + x", {"family": "gaussian", "weights": "w"}, {"cov": "HC2"}),
     "negative binomial": ("over ~ x + g", {"family": "negative_binomial"}, {}),
     "quasibinomial": ("p(hits, size) ~ x", {"family": "quasibinomial"}, {"cov": "cluster", "groups": "herd"}),
+    "numbers as arguments": ("count ~ x", {"family": "poisson", "weights": 2.5, "offset": 0.3, "exposure": 2.0}, {}),
     "two-way": ("count ~ x", {"family": "poisson"}, {"cov": "cluster", "groups": ["herd", "vet"]}),
     "scale": ("count ~ scale(x):g + standardize(z) + center(time)", {"family": "poisson"}, {}),
     "poly": ("count ~ poly(x, 3) + poly(z, 2, raw=True) + g", {"family": "poisson"}, {}),
@@ -191,6 +193,30 @@ def test_parquet_directory_dataset_and_file(tmp_path: Path) -> None:
     sources = [parts, str(tmp_path / "one.parquet"), dataset.dataset(parts), bg.Chunks(parts, rows=50)]
     for source in sources:
         assert_same(memory, bg.Model("count ~ x + g + old", source, family="poisson").fit("irls"))
+
+
+def test_parquet_files_of_different_types(tmp_path: Path) -> None:
+    """Whole numbers here, fractions there, and a name that looks like a field of another."""
+    data = whole().rename(columns={"z": "x.z"})
+    data["time"] = (10 * data["time"]).round()
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for k, piece in enumerate(chunks(data)):
+        typed = piece.astype({"time": int}) if k % 2 else piece
+        typed.to_parquet(parts / f"part-{k}.parquet", row_group_size=150)
+    assert_same(*both("count ~ x + time + g + `x.z`", data, parts, family="poisson"))
+
+
+def test_columns_of_a_file_are_read_as_from_a_frame() -> None:
+    frame = pd.DataFrame({"f": np.array([0.5, 1.5, np.nan], dtype=np.float32), "t": ["a", "b", "a"]})
+    columns = {name: frame[name].array for name in frame} | {"n": np.arange(3)}
+    batch = Table(ColumnBatch(columns, pd.RangeIndex(5, 8)))
+    np.testing.assert_equal(batch.read("f"), Table(frame).read("f"))
+    assert batch.read("t").levels == ("a", "b")
+    assert batch.read("n").dtype == np.float64
+    assert batch.column("t").index.tolist() == [5, 6, 7]
+    with pytest.raises(bg.DataError, match="Did you mean n"):
+        batch.read("N")
 
 
 def test_partitioned_parquet(tmp_path: Path) -> None:

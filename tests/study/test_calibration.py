@@ -51,6 +51,8 @@ def test_nested_laplace_is_calibrated_and_ranks_do_not_depend_on_workers(tmp_pat
     found = bg.sbc(model(), ["inla"], 60, draws=49, seed=5, workers=1, path=tmp_path / "sbc.sqlite", progress=False)
     assert found.table["parameter"].tolist() == ["Intercept", "x", "g.sd"]
     assert (found.table["adjusted"] > 0.01).all(), str(found)
+    for text in (str(found), found._repr_html_()):  # a table that says what its columns are
+        assert "place: mean place of the truth in its posterior, 0.5 is right" in text
     again = bg.sbc(model(), ["inla"], 60, draws=49, seed=5, workers=2, path=tmp_path / "sbc.sqlite", progress=False)
     pd.testing.assert_frame_equal(again.ranks, found.ranks)
     assert found.ranks["rank"].between(0, 49).all()

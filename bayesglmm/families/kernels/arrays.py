@@ -68,6 +68,13 @@ def binomial_logit(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> F
     return value, w * np.where(up, -d1, d1), d2, d2 * np.where(up, -gap, gap)
 
 
+def poisson_slopes(s: Floats, y: Floats, w: Floats, c: Floats) -> tuple[Floats, Floats]:
+    """The first two derivatives of :func:`poisson` alone."""
+    d2 = np.exp(s)
+    d2 *= -w
+    return d2 + w * y, d2
+
+
 def poisson_value(s: Floats, y: Floats, w: Floats, c: Floats) -> Floats:
     """The value of :func:`poisson` alone."""
     out = np.exp(s)
@@ -75,6 +82,52 @@ def poisson_value(s: Floats, y: Floats, w: Floats, c: Floats) -> Floats:
     out -= c
     out *= w
     return out
+
+
+def binomial_logit_slopes(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> tuple[Floats, Floats]:
+    """The first two derivatives of :func:`binomial_logit` alone, to rounding of a whole trial."""
+    trials = w * (y + f)
+    p = np.negative(eta)
+    np.exp(p, out=p)
+    p += 1.0
+    np.reciprocal(p, out=p)
+    d2 = p * p
+    d2 -= p
+    if not np.all(trials == 1.0):
+        p *= trials
+        d2 *= trials
+    return np.subtract(w * y, p, out=p), d2
+
+
+def poisson_shifts(
+    s: Floats, data: tuple[Floats, ...], collect: Callable[[Floats], Floats], spread: Callable[[Floats], Floats]
+) -> Callable[[Floats | None], Floats]:
+    """Sums over the rows of every group as a function of what is added to all their log μ: sums of μ are enough.
+
+    `collect` sums rows by group, `spread` gives every row its group's value. The function takes None for nothing.
+    """
+    y, w, c = data
+    fixed, slope, total = collect(w * (y * s - c)), collect(w * y), collect(w * np.exp(s))
+    return lambda t: fixed - total if t is None else fixed + slope * t - total * np.exp(t)
+
+
+def binomial_logit_shifts(
+    eta: Floats, data: tuple[Floats, ...], collect: Callable[[Floats], Floats], spread: Callable[[Floats], Floats]
+) -> Callable[[Floats | None], Floats]:
+    """The same of η: its exponential is taken once."""
+    y, f, w, c = data
+    odds, trials = np.exp(eta), w * (y + f)
+    single = bool(np.all(trials == 1.0))
+    fixed, slope = collect(w * y * eta) + collect(w * c), collect(w * y)
+
+    def sums(t: Floats | None) -> Floats:
+        out = np.empty_like(odds) if t is None else spread(np.exp(t))
+        np.log1p(odds if t is None else np.multiply(out, odds, out=out), out=out)
+        if not single:
+            out *= trials
+        return fixed - collect(out) if t is None else fixed + slope * t - collect(out)
+
+    return sums
 
 
 def binomial_logit_value(eta: Floats, y: Floats, f: Floats, w: Floats, c: Floats) -> Floats:

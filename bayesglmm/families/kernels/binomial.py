@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, log_ndtr
 
 from bayesglmm.families.base import Derivatives, KernelFactory
-from bayesglmm.families.kernels.arrays import binomial_logit, binomial_logit_value
+from bayesglmm.families.kernels.arrays import (
+    binomial_logit,
+    binomial_logit_shifts,
+    binomial_logit_slopes,
+    binomial_logit_value,
+)
 from bayesglmm.families.kernels.bound import ClosedKernel, Data, Formulas, Psi, row_weights
 from bayesglmm.families.kernels.jit import compiled
 from bayesglmm.families.kernels.logs import log_pair
@@ -51,7 +56,15 @@ def _by_rows(link: str, information: Callable[[Floats], Floats]) -> Formulas:
     def value(eta: Floats, psi: Psi, data: Data) -> Floats:
         return binomial_logit_value(eta, *data)
 
-    return Formulas(derivatives, weight, value=value if link == "logit" else None)
+    if link != "logit":
+        return Formulas(derivatives, weight)
+    return Formulas(
+        derivatives,
+        weight,
+        value=value,
+        slopes=lambda eta, data: binomial_logit_slopes(eta, *data),
+        shifts=binomial_logit_shifts,
+    )
 
 
 def _by_logs(link: str) -> Formulas:

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Data = tuple[Floats, ...]
 #: Auxiliaries, one entry each: a number, or one per row.
 Psi = Floats | tuple[Floats | float, ...]
+#: From rows to groups, or from groups to rows.
+ByGroup = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Formulas:
         Number of auxiliaries.
     value : callable or None
         (s, psi, data) → log-density alone, where that is less work than `derivatives`.
+    slopes : callable or None
+        (s, data) → the first two derivatives alone, of a family without auxiliaries: near a mode, where digits in the
+        far tails do not matter. Like `value` it takes arrays that are broadcast against each other.
+    shifts : callable or None
+        (s, data, collect, spread) → sums of the log-density by group, as a function of what is added to s group by
+        group (None: nothing). `collect` sums rows by group, `spread` gives every row its group's value.
     """
 
     derivatives: Callable[[Floats, Psi, Data], Derivatives]
@@ -45,6 +53,8 @@ class Formulas:
     aux: Callable[[Floats, Psi, Data], AuxDerivatives] | None = None
     n_aux: int = 0
     value: Callable[[Floats, Psi, Data], Floats] | None = None
+    slopes: Callable[[Floats, Data], tuple[Floats, Floats]] | None = None
+    shifts: Callable[[Floats, Data, ByGroup, ByGroup], Callable[[Floats | None], Floats]] | None = None
 
 
 @dataclass(frozen=True)

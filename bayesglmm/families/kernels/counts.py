@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 
 from bayesglmm.families.base import Derivatives, KernelFactory
-from bayesglmm.families.kernels.arrays import poisson, poisson_value
+from bayesglmm.families.kernels.arrays import poisson, poisson_shifts, poisson_slopes, poisson_value
 from bayesglmm.families.kernels.bound import (
     ClosedKernel,
     Data,
@@ -52,6 +52,8 @@ def poisson_formulas() -> Formulas:
         lambda s, psi, data: Derivatives(*poisson(s, *data)),
         _poisson_weight,
         value=lambda s, psi, data: poisson_value(s, *data),
+        slopes=lambda s, data: poisson_slopes(s, *data),
+        shifts=poisson_shifts,
     )
 
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nested_laplace.field import Field, FieldFactor
 from bayesglmm.latent.nested_laplace.hyper import third_order
-from bayesglmm.priors.prior import evaluate
 
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode
@@ -69,7 +68,7 @@ class _Curve:
         if not np.isfinite(e.value):
             return -np.inf, np.zeros(len(beta))
         self.near = e.mode
-        density, slope = evaluate(self.priors.coefficient_parts, beta)
+        density, slope = self.priors.coefficient_density(beta)
         return e.value + float(density.sum()), e.beta + slope
 
 

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.mode import Inner, Mode, Point, Warm, climb
-from bayesglmm.priors.prior import evaluate, evaluate_bend
 
 if TYPE_CHECKING:
     from bayesglmm.latent.factor import Factor
     from bayesglmm.latent.plan import Plan
     from bayesglmm.latent.structure import Loadings
-    from bayesglmm.priors.prior import Batch
+    from bayesglmm.priors.heights import Density
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +63,7 @@ class Rows:
         return np.concatenate([self.random.collect(weighted), self.X.T @ weighted])
 
     def factorize(self, weights: Floats, precision: Floats) -> FieldFactor:
-        """Factor of J with the given row weights and prior precisions of β.
+        """Factor of J with the given row weights and prior precision of β, shape (p, p).
 
         Raises
         ------
@@ -74,8 +73,7 @@ class Rows:
         inner = self.random.factorize(weights)
         cross = self.random.cross(weights, self.X)
         K = inner.solve(cross)
-        S = self.X.T @ (weights[:, None] * self.X) - cross.T @ K
-        S[np.diag_indices(len(S))] += precision
+        S = self.X.T @ (weights[:, None] * self.X) - cross.T @ K + precision
         diagonal = np.diag(S)
         if not np.all(diagonal > 0.0) or not np.all(np.isfinite(S)):
             raise NotPositiveDefiniteError("the information of the coefficients is not positive definite")
@@ -183,12 +181,12 @@ class Field(Inner):
         As in :class:`Inner`; `fixed` is the offset alone.
     X : ndarray, shape (n, p)
         Fixed-effects matrix.
-    priors : tuple of Batch
-        Densities of the coefficients.
+    priors : Density
+        Of the coefficients.
     """
 
     X: Floats
-    priors: tuple[Batch, ...]
+    priors: Density
 
     @cached_property
     def rows(self) -> Rows:
@@ -210,13 +208,13 @@ class Field(Inner):
         eta = self.fixed + self.rows.expand(x)
         d = self.kernel.derivatives(eta, self.psi)
         pull = self.loadings.structure.penalty(u)
-        density, slope = evaluate(self.priors, beta)
+        density, slope = self.priors(beta)
         value = float(d.value.sum() - 0.5 * (u @ pull) + density.sum())
         return Point(x, eta, d, self.rows.collect(d.d1) + np.concatenate([-pull, slope]), value)
 
     def observed(self, point: Point) -> FieldFactor:  # type: ignore[override]
         """Factor of the observed information."""
-        return self.rows.factorize(-point.derivatives.d2, -self.bends(point.u)[0])
+        return self.rows.factorize(-point.derivatives.d2, self.precision(point.u))
 
     def factor(self, point: Point) -> tuple[FieldFactor, bool]:  # type: ignore[override]
         """Factor for a Newton step, and whether it is the observed information (else the expected one)."""
@@ -226,11 +224,15 @@ class Field(Inner):
             weights = np.maximum(self.kernel.expected_weight(point.eta, self.psi), 0.0)
             # Where the data say nothing of a coefficient and its prior bends the wrong way, any short step will do.
             precision = np.maximum(-self.bends(point.u)[0], 1e-10 * (weights @ self.X**2))
-            return self.rows.factorize(weights, precision), False
+            return self.rows.factorize(weights, self.priors.matrix(precision)), False
 
     def bends(self, x: Floats) -> tuple[Floats, Floats]:
-        """Second and third derivatives of the log prior of β."""
-        return evaluate_bend(self.priors, self.split(x)[1])
+        """Second and third derivatives of the univariate log priors of β (of heights, where those have the priors)."""
+        return self.priors.bends(self.split(x)[1])
+
+    def precision(self, x: Floats) -> Floats:
+        """Q, minus the curvature of the log prior of β, shape (p, p)."""
+        return self.priors.matrix(-self.bends(x)[0])
 
     def mode(self, start: Warm | Mode | None = None) -> Mode:
         """Return the mode of the field; its `factor` is a :class:`FieldFactor`."""

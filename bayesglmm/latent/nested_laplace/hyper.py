@@ -49,7 +49,7 @@ class HyperTarget(Target):
         """The latent field at a vector of hyperparameters."""
         _, theta, psi = self.coordinates.split(x)
         o = self.objective
-        return Field(o.loadings(theta), o.kernel, o.offset, psi, self.X, self.priors.coefficient_parts)
+        return Field(o.loadings(theta), o.kernel, o.offset, psi, self.X, self.priors.coefficient_density)
 
     def at(self, x: Floats, start: Warm | Mode | None = None, *, with_gradient: bool = True) -> TargetPoint:
         """Evaluate; `start` is where the search for the mode of the field begins."""
@@ -75,7 +75,7 @@ class HyperTarget(Target):
 
     def _hyperprior(self, theta: Floats, psi: Floats) -> tuple[float, Floats]:
         """Log prior density of the hyperparameters and its gradient in working coordinates."""
-        return replace(self, priors=replace(self.priors, columns=(), coefficients=()))._prior(EMPTY, theta, psi)
+        return replace(self, priors=self.priors.with_coefficients((), ()))._prior(EMPTY, theta, psi)
 
 
 def field_value(field: Field, mode: Mode) -> float:
@@ -91,7 +91,8 @@ def third_order(field: Field, mode: Mode) -> tuple[Floats, Floats]:
     factor = mode.factor
     assert isinstance(factor, FieldFactor)
     pull = np.zeros(len(mode.u))
-    pull[field.rows.m :] = 0.5 * np.diag(factor.beta_covariance) * field.bends(mode.u)[1]
+    reach = field.priors.expand(factor.half.T)
+    pull[field.rows.m :] = field.priors.collect(0.5 * np.sum(reach * reach, axis=0) * field.bends(mode.u)[1])
     return 0.5 * factor.row_quad * mode.derivatives.d3, pull
 
 

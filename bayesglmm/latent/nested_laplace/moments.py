@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.nested_laplace.field import Field, FieldFactor
 from bayesglmm.latent.nested_laplace.hyper import third_order
-from bayesglmm.priors.prior import evaluate
 
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode
@@ -125,7 +124,7 @@ def _clip(third: Floats, sd: Floats) -> Floats:
 
 def _beta_third(field: Field, mode: Mode, factor: FieldFactor) -> Floats:
     of_rows = mode.derivatives.d3 @ factor.beta_rows**3
-    return of_rows + factor.beta_covariance**3 @ field.bends(mode.u)[1]
+    return of_rows + field.priors.expand(factor.beta_covariance) ** 3 @ field.bends(mode.u)[1]
 
 
 def _effect_thirds(mode: Mode, factor: FieldFactor, lambdas: tuple[Floats, ...]) -> list[Floats]:
@@ -161,12 +160,12 @@ def _variational(field: Field, mode: Mode) -> Floats:
     for _ in range(30):
         d = field.kernel.derivatives(field.fixed + field.rows.expand(x) + reach, field.psi)
         u, beta = field.split(x)
-        own = np.concatenate([-structure.penalty(u), evaluate(field.priors, beta)[1]])
+        own = np.concatenate([-structure.penalty(u), field.priors(beta)[1]])
         gradient = field.rows.collect(weights @ d.d1) + own
         if not np.all(np.isfinite(gradient)):
             break
         with suppress(NotPositiveDefiniteError):  # the factor at hand still gives a direction
-            factor = field.rows.factorize(-(weights @ d.d2), -field.bends(x)[0])
+            factor = field.rows.factorize(-(weights @ d.d2), field.precision(x))
         step = factor.solve(gradient)
         decrement = float(np.sqrt(max(float(gradient @ step), 0.0)))
         if not decrement < 2.0 * before:
