@@ -70,7 +70,6 @@ def pointwise(
     MethodError
         A fit without a posterior, an unknown unit, or groups that cannot be left out one by one.
     """
-    _need_posterior(problem, result)
     labels: list[Any]
     if unit == "row":
         name, labels, of_row = "row", list(range(problem.design.nobs)), np.arange(problem.design.nobs)
@@ -87,16 +86,13 @@ def pointwise(
     return Pointwise(name, labels, of_row, values, ratios, sample)
 
 
-def _need_posterior(problem: Problem, result: Result) -> None:
+def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int | None) -> tuple[Draws, Floats | None]:
+    """Draws, and log ratios to the posterior where they are those of an approximation around a mode."""
     if not is_posterior(problem, result):
         flat = " with flat priors" if problem.priors is None and result.method in DRAWN_LATER else ""
         raise MethodError(
             f"a fit by {result.method!r}{flat} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
         )
-
-
-def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int | None) -> tuple[Draws, Floats | None]:
-    """Draws, and log ratios to the posterior where they are those of an approximation around a mode."""
     rng = np.random.default_rng(seed)
     if result.draws is not None and not (result.draws.independent and result.method in ("laplace", "agq")):
         own = result.draws
@@ -188,7 +184,6 @@ def _in_portions(problem: Problem, result: Result, draws: int, seed: int | None)
     """The same of rows that are very many, whose log-likelihoods are not held together."""
     import xarray as xr
 
-    _need_posterior(problem, result)
     sample, ratios = _draws(problem, result, True, draws, seed)
     parts, n, singles = [], problem.design.nobs, alone(problem)
     for some in portions(n, sample.beta.shape[0] * sample.beta.shape[1]):

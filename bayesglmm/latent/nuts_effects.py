@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.conditional import Ratio
 from bayesglmm.latent.copies import Copies, Points, how_many, make_copies
+from bayesglmm.latent.ratio import Ratio
 
 if TYPE_CHECKING:
     from bayesglmm.latent.outer import Optimum
