@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.idata import log_likelihood
-from bayesglmm.joint import linear_predictor
+from bayesglmm.idata import PORTION, log_likelihood
 from bayesglmm.parameters import theta_slices
 from bayesglmm.prior_predictive import new_effects
 
@@ -78,19 +77,29 @@ def integrated(
     """Log-likelihood of some rows with their own effects integrated out, shape (chains, draws, rows)."""
     rows = np.asarray(rows, dtype=np.int64)
     shape = draws.beta.shape[:2]
-    count = shape[0] * shape[1]
+    each = max(PORTION // (shape[0] * shape[1]), 1)
+    singles = alone(problem) if singles is None else singles
+    parts = [_some(problem, draws, rows[a : a + each], singles) for a in range(0, len(rows), each)]
+    return np.concatenate(parts, axis=1).reshape(*shape, -1)
+
+
+def _some(problem: Problem, draws: Draws, rows: NDArray[np.int64], singles: NDArray[np.bool_]) -> Floats:
+    """The same of as many rows as go together, shape (chains × draws, rows)."""
+    design, count = problem.design, draws.beta.shape[0] * draws.beta.shape[1]
     beta, theta, psi, *effects = (
         a.reshape(count, *a.shape[2:]) for a in (draws.beta, draws.theta, draws.psi, *draws.effects)
     )
-    own, variance = np.zeros((count, len(rows))), np.zeros((count, len(rows)))
-    singles = alone(problem) if singles is None else singles
-    parts = zip(problem.design.blocks, problem.covariance, theta_slices(problem), effects, singles[:, rows])
+    shared = beta @ design.X[rows].T + design.offset[rows]
+    own, variance = np.zeros_like(shared), np.zeros_like(shared)
+    parts = zip(design.blocks, problem.covariance, theta_slices(problem), effects, singles[:, rows])
     for block, covariance, where, b, single in parts:
-        z = block.z[rows] * single[:, None]
-        own += np.sum(b[:, block.codes[rows]] * z, axis=2)
-        variance += np.sum(np.square(z @ covariance.factor(theta[:, where])), axis=2)
-    rest = linear_predictor(problem, beta, effects)[:, rows] - own
-    return _quadrature(problem.kernel().subset(rows), rest, np.sqrt(variance), own, psi).reshape(*shape, -1)
+        z, effect = block.z[rows], b[:, block.codes[rows]]
+        own += np.sum(effect * (z * single[:, None]), axis=2)
+        shared += np.sum(effect * (z * ~single[:, None]), axis=2)
+        if single.any():
+            spread = (z * single[:, None]) @ covariance.factor(theta[:, where])
+            variance += np.sum(np.square(spread), axis=2)
+    return _quadrature(problem.kernel().subset(rows), shared, np.sqrt(variance), own, psi)
 
 
 def with_fresh(problem: Problem, draws: Draws, rng: np.random.Generator) -> Draws:

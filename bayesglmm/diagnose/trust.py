@@ -96,7 +96,7 @@ class Trust:
         worst = self._worst_clusters()
         return "\n".join(
             [
-                f"{self.method.upper()} fit: {self.verdict}",
+                self._title(),
                 "",
                 *self._lines(),
                 "",
@@ -111,7 +111,7 @@ class Trust:
         lines = "<br>".join(html.escape(line) for line in self._lines())
         worst = self._worst_clusters()
         parts = [
-            f"<p><strong>{html.escape(self.method.upper())} fit: {html.escape(self.verdict)}</strong></p>",
+            f"<p><strong>{html.escape(self._title())}</strong></p>",
             f"<p>{lines}</p>",
             "<p>The fit's own tables against the weighted draws</p>",
             self.parameters.round(3).to_html(border=0),
@@ -120,6 +120,10 @@ class Trust:
         if len(worst) > 1:
             parts += ["<p>Laplace's worst log integrals</p>", worst.to_html(border=0)]
         return "\n".join(parts)
+
+    def _title(self) -> str:
+        """What is judged: the draws that refine() makes a fit of, not the tables of a mode."""
+        return f"Weighted draws of the {self.method.upper()} fit: {self.verdict}"
 
     def _lines(self) -> list[str]:
         """The report's sentences."""
@@ -150,12 +154,12 @@ class Trust:
         """The verdict is on the weighted draws: what of the table that was printed."""
         bias = self.parameters["bias"].dropna()
         if bias.empty or abs(bias).max() < WORTH_A_WORD:
-            return f"The verdict is on the weighted draws; no estimate of the fit's own is {WORTH_A_WORD} sd off them."
+            return f"No estimate of the fit's own is {WORTH_A_WORD} sd off the weighted draws."
         name = abs(bias).idxmax()
         side = "high" if bias[name] > 0 else "low"
         return (
-            "The verdict is on the weighted draws, which fit.refine() makes a fit of; in the fit's own tables "
-            f"{name} is {abs(bias[name]):.2g} sd too {side}."
+            f"In the fit's own tables {name} is {abs(bias[name]):.2g} sd too {side}; fit.refine() makes a fit of the "
+            "weighted draws, which the verdict is on."
         )
 
     def _worst_clusters(self) -> pd.DataFrame:
