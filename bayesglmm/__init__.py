@@ -35,6 +35,7 @@ _HOME = {
     "bootstrap": "bayesglmm.inference.bootstrap",
     "ems": "bayesglmm.inference.ems",
     "variance_posterior": "bayesglmm.inference.variance_posterior",
+    "ArgumentError": "bayesglmm.errors",
     "BayesGLMMError": "bayesglmm.errors",
     "FormulaError": "bayesglmm.errors",
     "DataError": "bayesglmm.errors",
@@ -51,6 +52,7 @@ _HOME = {
 
 __all__ = [
     "AR1Errors",
+    "ArgumentError",
     "BayesGLMMError",
     "BayesGLMMWarning",
     "Chunks",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from bayesglmm.covariance import AR1Errors, Known, KnownErrors, pedigree
     from bayesglmm.design.chunks import Chunks
     from bayesglmm.errors import (
+        ArgumentError,
         BayesGLMMError,
         BayesGLMMWarning,
         ConvergenceError,

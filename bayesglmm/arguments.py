@@ -7,18 +7,20 @@ runs.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
 import numbers
 import os
+import types
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from bayesglmm.errors import BayesGLMMError, MethodError, SpecError, shorten
+from bayesglmm.errors import ArgumentError, BayesGLMMError, MethodError, SpecError, shorten
 
 #: (name of the argument, what was given) → what is meant
 Check = Callable[[str, Any], Any]
@@ -27,6 +29,9 @@ Check = Callable[[str, Any], Any]
 LARGEST_SEED = 2**63 - 1
 #: More of anything is a slip of the pen, and would not fit in any memory.
 LARGEST_COUNT = 10**12
+
+#: Arguments that a method hands on to the function that does its work.
+OURS = ("self", "problem", "result", "base")
 
 
 def takes[**P, R](**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -48,17 +53,45 @@ def takes[**P, R](**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]
         signature = inspect.signature(function)
         unknown = set(checks) - set(signature.parameters)
         assert not unknown, f"{function.__name__} has no {', '.join(sorted(unknown))}"
+        made = function.__name__ == "__init__"
+        called = function.__qualname__.removesuffix(".__init__") if made else function.__name__
+        misfit = functools.partial(_misfit, called, signature)
 
-        @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise misfit(kwargs, str(error)) from None
             for name in checks.keys() & bound.arguments.keys():
                 bound.arguments[name] = checks[name](name, bound.arguments[name])
             return function(*bound.args, **bound.kwargs)
 
-        return checked
+        # In the function's own module, where doctest looks for what belongs to it.
+        own = types.FunctionType(checked.__code__, function.__globals__, closure=checked.__closure__)
+        return functools.wraps(function)(cast("Callable[P, R]", own))
 
     return decorate
+
+
+def taught[T](cls: type[T]) -> type[T]:
+    """Let a class and its public methods say which arguments they have, where a call gives others."""
+    for name, member in list(vars(cls).items()):
+        if inspect.isfunction(member) and (name == "__init__" or not name.startswith("_")):
+            setattr(cls, name, takes()(member))
+    return cls
+
+
+def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], said: str) -> ArgumentError:
+    """The error for a call whose arguments are not those of the function, from what Python says of it."""
+    own = [p for p in signature.parameters.values() if p.name not in OURS]
+    named = [p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [key for key in given if key not in named]
+    known = f"its arguments are {', '.join(named)}" if named else "it takes no arguments"
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in own):
+        near = difflib.get_close_matches(unknown[0], named, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return ArgumentError(f"{name}() has no argument {unknown[0]!r}.{hint} {known[0].upper()}{known[1:]}.")
+    return ArgumentError(f"{name}(): {said}; {known}.")
 
 
 def refused(name: str, value: Any, expected: str, error: type[BayesGLMMError] = MethodError) -> BayesGLMMError:

@@ -58,6 +58,10 @@ class MethodError(BayesGLMMError):
     """A method that does not apply to the model, or an option it does not know."""
 
 
+class ArgumentError(MethodError, TypeError):
+    """A call with an argument the function does not have, or without one that it needs."""
+
+
 class ConvergenceError(BayesGLMMError):
     """A fit that could not be carried out at all (no finite objective anywhere it looked)."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm import names
+from bayesglmm.errors import BayesGLMMWarning, warn
+from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.joint import linear_predictor
-from bayesglmm.latent.ordering import need_memory
+from bayesglmm.latent.ordering import need_memory, portions
 from bayesglmm.parameters import posterior_variables
 from bayesglmm.priors import flat_priors, log_prior_by_name
 from bayesglmm.problem import Problem
@@ -49,8 +51,10 @@ def in_pairs(problem: Problem, variables: Mapping[str, Floats]) -> dict[str, Flo
     return out
 
 
-#: Numbers (draws × rows) of one portion of the log-likelihood.
-PORTION = 2_000_000
+#: Numbers (draws × rows) of one portion of the log-likelihood: what stays in the processor's cache.
+PORTION = 200_000
+#: Most numbers of the log-likelihood that a DataTree holds: two gigabytes.
+MOST_HELD = 250_000_000
 
 
 def log_likelihood(problem: Problem, draws: Draws) -> Floats:
@@ -66,18 +70,31 @@ def log_likelihood(problem: Problem, draws: Draws) -> Floats:
     shape, n = draws.beta.shape[:2], problem.design.nobs
     count = shape[0] * shape[1]
     need_memory(float(count) * n, f"the log-likelihood of {n} rows at {count} draws")
+    out = np.empty((count, n))
+    for some, values in _likelihood_portions(problem, draws):
+        out[some] = values
+    return out.reshape(*shape, n)
+
+
+def total_log_likelihood(problem: Problem, draws: Draws) -> Floats:
+    """Its sum over the rows at every draw, shape (chains, draws), of which no more than a portion is held."""
+    shape = draws.beta.shape[:2]
+    out = np.empty(shape[0] * shape[1])
+    for some, values in _likelihood_portions(problem, draws):
+        out[some] = values.sum(axis=1)
+    return out.reshape(shape)
+
+
+def _likelihood_portions(problem: Problem, draws: Draws) -> Iterator[tuple[slice, Floats]]:
+    count = draws.beta.shape[0] * draws.beta.shape[1]
     kernel = problem.kernel()
     beta, psi, *effects = (a.reshape(count, *a.shape[2:]) for a in (draws.beta, draws.psi, *draws.effects))
-    out = np.empty((count, n))
-    step = max(PORTION // max(n, 1), 1)
-    for first in range(0, count, step):
-        some = slice(first, first + step)
+    for some in portions(count, problem.design.nobs, PORTION):
         eta = linear_predictor(problem, beta[some], [b[some] for b in effects])
         if kernel.n_aux:
-            out[some] = [kernel.derivatives(own, at).value for own, at in zip(eta, psi[some])]
+            yield some, np.stack([log_density(kernel, own, at) for own, at in zip(eta, psi[some])])
         else:
-            out[some] = kernel.derivatives(eta, np.empty(0)).value
-    return out.reshape(*shape, n)
+            yield some, log_density(kernel, eta, np.empty(0))
 
 
 def log_prior(problem: Problem, variables: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -100,6 +117,11 @@ def to_datatree(problem: Problem, result: Result) -> Any:
         ``posterior``, ``log_likelihood`` (of the rows given the random effects), ``log_prior`` (of the parameters on
         their natural scale) and ``sample_stats`` for methods with draws; ``observed_data`` and ``fit`` (the point
         estimates) for every method.
+
+    Warns
+    -----
+    BayesGLMMWarning
+        When the log-likelihood has more than two gigabytes and is left out.
     """
     import xarray as xr
 
@@ -115,7 +137,8 @@ def to_datatree(problem: Problem, result: Result) -> Any:
     sampled: dict[str, dict[str, Any]] = {}
     if result.draws is not None:
         sampled["posterior"] = posterior_variables(problem, result.draws)
-        sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
+        if _small_enough(problem, result.draws):
+            sampled["log_likelihood"] = {response: log_likelihood(problem, result.draws)}
         sampled["log_prior"] = log_prior(problem, sampled["posterior"])
         others = result.draws.others
         sampled["posterior"] = in_pairs(problem, sampled["posterior"]) | dict(others)
@@ -131,6 +154,19 @@ def to_datatree(problem: Problem, result: Result) -> Any:
     tree = xr.DataTree.from_dict(datasets)
     tree.attrs |= {"method": result.method, "estimand": result.estimand, "inference_library": "bayesglmm"}
     return tree
+
+
+def _small_enough(problem: Problem, draws: Draws) -> bool:
+    """Whether the log-likelihood is to be held; a warning says so where it is not."""
+    count, n = draws.beta.shape[0] * draws.beta.shape[1], problem.design.nobs
+    if count * n <= MOST_HELD:
+        return True
+    warn(
+        f"fit.idata is without log_likelihood: {n} rows at {count} draws would take {8 * count * n / 2**30:.0f} GB. "
+        "fit.loo('group') needs that of the groups only; fit with fewer draws (draws=...) to have it of the rows.",
+        BayesGLMMWarning,
+    )
+    return False
 
 
 def prior_datatree(problem: Problem, draws: Draws, responses: Floats) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bayesglmm.arguments import mapping, optional, plain
+from bayesglmm.arguments import mapping, optional, plain, taught
 from bayesglmm.definition import Definition, bind, inputs_in_words
 from bayesglmm.design import row_values
 from bayesglmm.errors import BayesGLMMWarning, ConvergenceWarning, MethodError, SingularFitWarning, warn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayesglmm.links import Link
 
 
+@taught
 class Model:
     """A generalized linear (mixed) model bound to its data.
 
@@ -212,7 +213,7 @@ class Model:
         named = {k: options[k] for k in by_row if isinstance(options[k], str)}
         result = replace(result, status=status, options={**result.options, **named})
         if not status.converged:
-            warn(f"{chosen.name} did not converge: {status.message}", ConvergenceWarning)
+            warn(f"{chosen.name} did not converge: {status.reason}", ConvergenceWarning)
         if status.boundary:
             warn(f"singular fit: {', '.join(status.boundary)}.", SingularFitWarning)
         return Fit(self.marginal() if chosen.random == "none or one" else self, result)

@@ -111,7 +111,8 @@ def _intervals(fit: Found) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarra
     labels = [str(v) for v in fixed.index]
     columns = [fixed[c].to_numpy(dtype=float) for c in ("estimate", "ci_low", "ci_high")]
     sds = fit.varcomp[fit.varcomp["sd"].notna()]
-    labels += [f"sd {g}" + (f" {t}" if t else "") for g, t in zip(sds["group"], sds["term"])]
+    count = sds["group"].value_counts()
+    labels += [f"{g}.sd[{t}]" if count[g] > 1 else f"{g}.sd" for g, t in zip(sds["group"], sds["term"])]
     more = [sds[c].to_numpy(dtype=float) for c in ("sd", "ci_low", "ci_high")]
     estimates, lows, highs = (np.concatenate(pair) for pair in zip(columns, more))
     return labels, estimates, lows, highs

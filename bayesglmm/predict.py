@@ -16,6 +16,8 @@ from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
 from bayesglmm.forecast import forecast
+from bayesglmm.latent.ordering import portions
+from bayesglmm.latent.prediction import parameter_covariance, row_parts
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
 from bayesglmm.posterior import parameter_draws, summary_draws
 from bayesglmm.problem import Problem
@@ -52,11 +54,12 @@ def predict(
 
     Without draws the intervals are Wald intervals on the linear-predictor scale, mapped through the link, and `se`
     is the delta-method standard error; a row's own random effects enter with their joint uncertainty with the
-    coefficients (the prediction-error variance of the mixed-model equations). By ``mcmc``, by ``inla`` and after
-    :meth:`bayesglmm.Fit.refine` everything is a summary of draws. A level that was not seen has its random effect at
-    zero and its full variance, or with draws an effect drawn from the model. Where E(y) is not the mean that the link
-    models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and Wald intervals
-    of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
+    coefficients (the prediction-error variance of the mixed-model equations), and by ``laplace`` and ``agq`` with all
+    parameters, variances included (as glmmTMB's ``se.fit``; lme4 holds the variances). By ``mcmc``, by ``inla`` and
+    after :meth:`bayesglmm.Fit.refine` everything is a summary of draws. A level that was not seen has its random effect
+    at zero and its full variance, or with draws an effect drawn from the model. Where E(y) is not the mean that the
+    link models (zero inflation, hurdles) ``kind="mean"`` is E(y), with the uncertainty of the auxiliaries and Wald
+    intervals of its logarithm. ``kind="category"`` is for the cumulative family: one column per category.
 
     Raises
     ------
@@ -109,17 +112,23 @@ def _forecast(
 
 def _linear(problem: Problem, result: Result, design: Design, level: str) -> tuple[Floats, Floats]:
     """Estimate and variance on the linear-predictor scale (for ``"marginal"``: the link of the averaged mean)."""
-    eta = design.X @ result.beta + design.offset
     averaged_already = level == "marginal" and result.estimand == "marginal"
-    if level == "population" or not result.effects or averaged_already:
-        return eta, np.einsum("ij,jk,ik->i", design.X, result.cov_beta, design.X)
-    if level == "marginal":
-        return _marginal_linear(problem, result, design, eta)
-    from bayesglmm.latent.prediction import linear_predictor_variance
+    if level == "marginal" and result.effects and not averaged_already:
+        return _marginal_linear(problem, result, design, design.X @ result.beta + design.offset)
+    eta, gradient, rest = _eta_parts(problem, result, design, level)
+    V = parameter_covariance(result, gradient.shape[1])
+    return eta, np.einsum("ij,jk,ik->i", gradient, V, gradient) + rest
 
+
+def _eta_parts(problem: Problem, result: Result, design: Design, level: str) -> tuple[Floats, Floats, Floats]:
+    """η, its derivatives in β (or in all of β, θ and ψ), and its variance given the parameters."""
+    eta = design.X @ result.beta + design.offset
+    if level != "conditional" or not result.effects:
+        return eta, design.X, np.zeros(design.nobs)
     for block, effects in zip(design.blocks, result.effects):
         eta = eta + np.sum(block.z * at_levels(effects, block), axis=1)
-    return eta, linear_predictor_variance(problem, result, design)
+    at = row_parts(problem, result, design)
+    return eta, np.hstack([at.x, at.moves]), at.quad + at.unseen
 
 
 def _marginal_linear(problem: Problem, result: Result, design: Design, eta: Floats) -> tuple[Floats, Floats]:
@@ -206,15 +215,15 @@ def mean_draws(problem: Problem, draws: Draws, design: Design, level: str, eta: 
 
 def _averaged(problem: Problem, draws: Draws, design: Design, eta: Floats) -> Floats:
     """Means averaged over new random effects at every draw, written over the linear predictors."""
-    theta, step = draws.theta.reshape(len(eta), -1), max(PORTION // max(design.nobs, 1), 1)
-    for some in (slice(first, first + step) for first in range(0, len(eta), step)):
+    theta = draws.theta.reshape(len(eta), -1)
+    for some in portions(len(eta), design.nobs, PORTION):
         eta[some] = _over_effects(problem, design, eta[some], theta[some], problem.link.mean)
     return eta
 
 
 def _expected(problem: Problem, result: Result, design: Design, level: str, ci: float) -> pd.DataFrame:
     """E(y) where it is not μ: delta method over (β, θ, ψ), derivatives by central differences."""
-    eta, variance = _linear(problem, result, design, "population" if level == "marginal" else level)
+    eta, of_eta, rest = _eta_parts(problem, result, design, level)
     theta, psi = result.theta, result.psi
 
     def slope(k: int, size: int) -> list[Floats]:
@@ -228,11 +237,11 @@ def _expected(problem: Problem, result: Result, design: Design, level: str, ci: 
     mean = expected_response(problem, design, level, eta, theta, psi)
     up, down = (expected_response(problem, design, level, eta + h, theta, psi) for h in (1e-5, -1e-5))
     in_eta = (up - down) / 2e-5
-    G = np.column_stack([design.X * in_eta[:, None], *slope(1, len(theta)), *slope(2, len(psi))])
-    cov = np.zeros((G.shape[1],) * 2) if result.cov_joint is None else np.nan_to_num(result.cov_joint)
-    total = np.einsum("ij,jk,ik->i", G, cov, G)
-    # The part of the coefficients is in `variance`, with that of the row's own random effects.
-    total += in_eta**2 * (variance - np.einsum("ij,jk,ik->i", design.X, result.cov_beta, design.X))
+    G = np.column_stack([np.zeros_like(design.X), *slope(1, len(theta)), *slope(2, len(psi))])
+    G[:, : of_eta.shape[1]] += in_eta[:, None] * of_eta
+    cov = parameter_covariance(result, len(result.beta) if result.cov_joint is None else G.shape[1])
+    G = G[:, : len(cov)]
+    total = np.einsum("ij,jk,ik->i", G, cov, G) + in_eta**2 * rest
     se = np.sqrt(np.maximum(total, 0.0))
     reach = np.exp(quantiles.norm.ppf(0.5 + ci / 2.0) * se / mean)
     columns = {"estimate": mean, "se": se, "ci_low": mean / reach, "ci_high": mean * reach}
@@ -256,7 +265,7 @@ def _categories(problem: Problem, result: Result, design: Design, level: str) ->
         psi, theta = (x.reshape(len(eta), -1) for x in (sample.psi, sample.theta))
         p = np.mean([at(*point) for point in zip(eta, psi, theta)], axis=0)
     else:
-        eta = _linear(problem, result, design, "population" if level == "marginal" else level)[0]
+        eta = _eta_parts(problem, result, design, level)[0]
         p = at(eta, result.psi, result.theta)
     return pd.DataFrame(p, index=design.index, columns=list(problem.response.levels))
 

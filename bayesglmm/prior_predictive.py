@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
+from bayesglmm.latent.draws import random_effects
 from bayesglmm.latent.structure import analyse
 from bayesglmm.parameters import psi_of_draws, theta_slices
 from bayesglmm.priors.random import draw_parameters
@@ -17,6 +18,7 @@ from bayesglmm.result import Draws
 from bayesglmm.simulate import check_simulable, draw_rows
 
 if TYPE_CHECKING:
+    from bayesglmm.design.types import Design
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -55,7 +57,9 @@ def prior_draws(problem: Problem, count: int, rng: np.random.Generator) -> Draws
     return Draws(beta[None], theta[None], psi[None], new_effects(problem, theta, rng))
 
 
-def new_effects(problem: Problem, theta: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:
+def new_effects(
+    problem: Problem, theta: Floats, rng: np.random.Generator, design: Design | None = None
+) -> tuple[Floats, ...]:
     """Draw random effects b = Λu of all levels anew, u ~ N(0, P⁻¹).
 
     Parameters
@@ -66,23 +70,27 @@ def new_effects(problem: Problem, theta: Floats, rng: np.random.Generator) -> tu
         Covariance parameters.
     rng : numpy.random.Generator
         Source of randomness.
+    design : Design, optional
+        Whose levels they are of; the problem's own when left out. Levels that a known covariance joins are all needed.
 
     Returns
     -------
     tuple of ndarray, shape (1, draws, levels, q)
         One array per block, in one chain.
     """
-    if not problem.design.blocks:
+    blocks = problem.design.blocks if design is None else design.blocks
+    if not blocks:
         return ()
-    structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
+    sizes = [(len(b.levels), len(b.columns)) for b in blocks]
     factors = [c.factor(theta[:, s]) for c, s in zip(problem.covariance, theta_slices(problem))]
-    # With no data H is the prior precision of u, and its factor draws from the prior.
-    prior = structure.at([f[0] for f in factors]).factorize(np.zeros(problem.design.nobs))
-    u = prior.sample(rng, len(theta))
-    return tuple(
-        (u[:, b.start : b.stop].reshape(len(theta), b.levels, b.size) @ np.swapaxes(f, 1, 2))[None]
-        for b, f in zip(structure.layouts, factors)
-    )
+    if all(c.precision is None for c in problem.covariance):
+        u = rng.standard_normal((sum(k * q for k, q in sizes), len(theta))).T
+    else:
+        # With no data H is the prior precision of u, and its factor draws from the prior.
+        structure = analyse(problem.design.blocks, problem.covariance, problem.design.nobs)
+        prior = structure.at([f[0] for f in factors]).factorize(np.zeros(problem.design.nobs))
+        u = prior.sample(rng, len(theta))
+    return tuple(effects[None] for effects in random_effects(u, sizes, factors))
 
 
 def predictive_rows(problem: Problem, draws: Draws, rng: np.random.Generator) -> Floats:

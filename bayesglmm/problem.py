@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from bayesglmm.design.auxiliary import psi_entries
 from bayesglmm.errors import MethodError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bayesglmm.covariance import BlockCovariance, RowErrors
     from bayesglmm.design.types import Design, Floats, Response
     from bayesglmm.families.base import Auxiliary, BoundKernel, Family
@@ -118,3 +120,23 @@ class Problem:
         from bayesglmm.families.kernels.modelled import ModelledKernel
 
         return ModelledKernel(bound, self.aux_designs(self.design))
+
+
+def without_rows(problem: Problem, out: NDArray[np.bool_]) -> Problem:
+    """The same model of fewer rows; priors, columns and levels stay as they are."""
+    design, keep = problem.design, ~out
+    y = problem.response
+    response = replace(y, y=y.y[keep], trials=None if y.trials is None else y.trials[keep])
+    return replace(
+        problem,
+        design=replace(
+            design,
+            response=response,
+            X=design.X[keep],
+            offset=design.offset[keep],
+            weights=None if design.weights is None else design.weights[keep],
+            blocks=tuple(replace(b, codes=b.codes[keep], z=b.z[keep]) for b in design.blocks),
+            auxiliaries=tuple(replace(a, X=a.X[keep]) for a in design.auxiliaries),
+            index=design.index[keep],
+        ),
+    )

@@ -63,9 +63,23 @@ class Status:
     condition: float | None = None
     scaled_gradient: float | None = None
 
+    @property
+    def reason(self) -> str:
+        """The message without the word that `converged` says already.
+
+        Examples
+        --------
+        >>> Status(False, "not converged: stopped at the cap").reason
+        'stopped at the cap'
+        """
+        return self.message.removeprefix(f"{self._ending}: ")
+
+    @property
+    def _ending(self) -> str:
+        return "converged" if self.converged else "not converged"
+
     def __str__(self) -> str:
-        ending = "converged" if self.converged else "not converged"
-        lines = [self.message if self.message.startswith(ending) else f"{ending}: {self.message}"]
+        lines = [self.message if self.message.startswith(self._ending) else f"{self._ending}: {self.message}"]
         if self.iterations or self.evaluations:
             counts = f"{_counted(self.iterations, 'iteration')}, {_counted(self.evaluations, 'evaluation')}"
             lines.append(counts + (f", {self.seconds:.3g} s" if self.seconds else ""))

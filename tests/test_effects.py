@@ -71,13 +71,24 @@ def test_conditional_effects_carry_the_random_effects() -> None:
     found = fit.average_effects("x", level="conditional").iloc[0]
     mu, X = np.exp(fit.result.eta), fit.model.design.X
     beta, sd = fit.result.beta, fit.varcomp["sd"].iloc[0]
-    A = sd * (DATA["g"].to_numpy()[:, None] == np.arange(15))
+    Z = (DATA["g"].to_numpy()[:, None] == np.arange(15)).astype(float)
+    A = sd * Z
     assert found["estimate"] == pytest.approx(beta[1] * mu.mean(), rel=1e-7)
     H = A.T @ (mu[:, None] * A) + np.eye(15)
-    K = np.linalg.solve(H, A.T @ (mu[:, None] * X))
     d = beta[1] * mu / len(mu)
-    x = X.T @ d + np.array([0.0, mu.mean()]) - K.T @ (A.T @ d)
-    expected = x @ fit.result.cov_beta @ x + (A.T @ d) @ np.linalg.solve(H, A.T @ d)
+
+    def effect(point: np.ndarray) -> float:
+        """The average slope with the modes found anew, the random effects moving with all parameters."""
+        u = np.zeros(15)
+        for _ in range(50):
+            m = np.exp(X @ point[:2] + point[2] * Z @ u)
+            hessian = point[2] ** 2 * Z.T @ (m[:, None] * Z) + np.eye(15)
+            u = u + np.linalg.solve(hessian, point[2] * Z.T @ (DATA["count"].to_numpy() - m) - u)
+        return float(point[1] * np.exp(X @ point[:2] + point[2] * Z @ u).mean())
+
+    at, step = np.append(beta, sd), 1e-5
+    gradient = np.array([(effect(at + m) - effect(at - m)) / (2 * step) for m in step * np.eye(3)])
+    expected = gradient @ fit.result.cov_joint @ gradient + (A.T @ d) @ np.linalg.solve(H, A.T @ d)
     assert found["se"] == pytest.approx(np.sqrt(expected), rel=1e-5)
 
 

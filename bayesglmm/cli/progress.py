@@ -55,7 +55,7 @@ def result_words(outcome: Outcome) -> str:
     if status.r_hat is not None:
         return f"R-hat {status.r_hat:.3f}, ESS {status.ess:.0f}, {status.divergences} divergent"
     if not status.converged:
-        return f"not converged: {status.message}"
+        return f"not converged: {status.reason}"
     boundary = f"; on the boundary: {', '.join(status.boundary)}" if status.boundary else ""
     return f"converged in {status.iterations} iterations{boundary}" if status.iterations else f"converged{boundary}"
 

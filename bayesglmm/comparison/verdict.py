@@ -141,7 +141,7 @@ def sentence(method: str, rows: pd.DataFrame, status: Status, estimand: str, bas
         words = f"As a stand-in for the reference, {words}"
     text = f"{words[0].upper()}{words[1:]}: {_detail(rows)}."
     if not status.converged:
-        text = f"Did not converge ({status.message.rstrip('.')}). {text}"
+        text = f"Did not converge ({status.reason.rstrip('.')}). {text}"
     return mark.name, " ".join([text, *_remarks(method, rows, estimand, base_estimand)])
 
 

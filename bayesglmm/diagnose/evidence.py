@@ -7,7 +7,7 @@ eq. 4.1; Gronau et al. (2017), J. Math. Psychol. 81, 80-97, for the iteration an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
         mean, covariance = x[:half].mean(axis=0), np.atleast_2d(np.cov(x[:half].T))
         factor = np.linalg.cholesky(covariance)
         proposed = mean + rng.standard_normal((len(x) - half, x.shape[1])) @ factor.T
-        work = settle(target, optimum, 2 * (len(x) - half), None)
+        work = replace(settle(target, optimum, 2 * (len(x) - half), None), keep=False)
         ratios = []
         for points in (x[half:], proposed):
             solved = solve_at(target, optimum, points, rng, work)
@@ -86,10 +86,14 @@ def _posterior_draws(
     """Natural parameters of posterior draws, in random order: the fit's, or weighted ones around the mode of `base`."""
     draws = result.draws
     if draws is None or draws.independent:
-        from bayesglmm.methods.weighted import refined
+        from bayesglmm.latent.draws import pack_draws
+        from bayesglmm.latent.importance import resample
+        from bayesglmm.methods.weighted import weigh_fit
 
-        draws = refined(problem, base, draws=count, seed=int(rng.integers(2**31))).draws
-    assert draws is not None
+        seed = int(rng.integers(2**31))
+        weighted = weigh_fit(problem, base, draws=count, seed=seed, keep=False)
+        taken = resample(weighted.weights, count, np.random.default_rng((seed, 1)))
+        draws = pack_draws(weighted.target, weighted.x, weighted.solved.u, {}, taken)
     flat = [a.reshape(draws.beta.shape[0] * draws.beta.shape[1], -1) for a in (draws.beta, draws.theta, draws.psi)]
     order = rng.permutation(len(flat[0]))[:count]
     return [(flat[0][i], flat[1][i], flat[2][i]) for i in order]

@@ -8,20 +8,22 @@ Pareto k-hat is high, exact refits without the unit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.arguments import flag, plain, refused, seed_or_none, takes, whole
-from bayesglmm.diagnose.own_effects import integrated, row_log_likelihood
+from bayesglmm.diagnose.own_effects import alone, integrated, row_log_likelihood
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
+from bayesglmm.idata import MOST_HELD
 from bayesglmm.inference.ticker import ticker
+from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
 from bayesglmm.posterior import DRAWN_LATER, parameter_draws
-from bayesglmm.problem import Problem
+from bayesglmm.problem import Problem, without_rows
 from bayesglmm.result import Draws, Result
 from bayesglmm.tables import is_posterior
 
@@ -29,8 +31,6 @@ Floats = NDArray[np.float64]
 
 #: Draws of an approximation, and most draws of a sampled posterior that groups' integrals are found at.
 DRAWS = 1000
-#: Weighted draws of an approximation for every draw asked for, when rows are left out.
-PER_DRAW = 4
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,6 @@ def pointwise(
     MethodError
         A fit without a posterior, an unknown unit, or groups that cannot be left out one by one.
     """
-    if not is_posterior(problem, result):
-        flat = " with flat priors" if problem.priors is None and result.method in DRAWN_LATER else ""
-        raise MethodError(
-            f"a fit by {result.method!r}{flat} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
-        )
     labels: list[Any]
     if unit == "row":
         name, labels, of_row = "row", list(range(problem.design.nobs)), np.arange(problem.design.nobs)
@@ -93,6 +88,11 @@ def pointwise(
 
 def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int | None) -> tuple[Draws, Floats | None]:
     """Draws, and log ratios to the posterior where they are those of an approximation around a mode."""
+    if not is_posterior(problem, result):
+        flat = " with flat priors" if problem.priors is None and result.method in DRAWN_LATER else ""
+        raise MethodError(
+            f"a fit by {result.method!r}{flat} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
+        )
     rng = np.random.default_rng(seed)
     if result.draws is not None and not (result.draws.independent and result.method in ("laplace", "agq")):
         own = result.draws
@@ -103,11 +103,11 @@ def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int 
     if result.method not in ("laplace", "agq"):
         return parameter_draws(problem, result, count, rng), None
     from bayesglmm.latent.draws import pack_draws
-    from bayesglmm.latent.importance import weigh
+    from bayesglmm.latent.importance import per_draw, weigh
 
     # For groups the integrals that follow are weights enough; for rows the random effects are chosen among candidates,
     # and draws cost little.
-    count = PER_DRAW * count if joint else count
+    count = count * per_draw(count, problem.design.nobs) if joint else count
     weighted = weigh(problem, result, draws=count, proposals=count, pairs=None if joint else 0, seed=seed)
     sample = pack_draws(weighted.target, weighted.x, weighted.solved.u, {})
     log_p = weighted.log_p if joint else weighted.solved.log_prior
@@ -145,21 +145,13 @@ def loo(
     resume: Any = None,
 ) -> Any:
     """Leave-one-out cross-validation; see :meth:`bayesglmm.Fit.loo`."""
-    import warnings
-
-    import arviz_stats
-
     if not isinstance(refit, bool | int | float | np.number):
         raise MethodError(f"refit is {refit!r}; True, False or a limit of Pareto k-hat such as 0.7 is expected.")
+    if unit == "row" and refit is False and not moment_match and draws * problem.design.nobs > MOST_HELD:
+        return _in_portions(problem, result, draws, seed)
     found = pointwise(problem, result, unit, nodes=nodes, draws=draws, seed=seed)
     tree = as_tree(problem, found)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # k-hat is in the result, and looked at here
-        if found.ratios is None:
-            elpd = arviz_stats.loo(tree, pointwise=True, reff=None if result.draws is not None else 1.0)
-        else:
-            zero = np.zeros(found.ratios.size)
-            elpd = arviz_stats.loo_approximate_posterior(tree, found.ratios.ravel(), zero, pointwise=True)
+    elpd = _smoothed(result, found, tree)
     if moment_match:
         from bayesglmm.diagnose.moment_match import matched
 
@@ -172,6 +164,40 @@ def loo(
         _take_over(resume, found, elpd)
         poor = poor[elpd.pareto_k.to_numpy()[poor] != 0.0]
     return _with_exact(problem, result, found, elpd, poor, nodes=nodes, draws=draws, seed=seed)
+
+
+def _smoothed(result: Result, found: Pointwise, tree: Any) -> Any:
+    """ArviZ's answer for the units."""
+    import warnings
+
+    import arviz_stats
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # k-hat is in the result, and looked at here
+        if found.ratios is None:
+            return arviz_stats.loo(tree, pointwise=True, reff=None if result.draws is not None else 1.0)
+        zero = np.zeros(found.ratios.size)
+        return arviz_stats.loo_approximate_posterior(tree, found.ratios.ravel(), zero, pointwise=True)
+
+
+def _in_portions(problem: Problem, result: Result, draws: int, seed: int | None) -> Any:
+    """The same of rows that are very many, whose log-likelihoods are not held together."""
+    import xarray as xr
+
+    sample, ratios = _draws(problem, result, True, draws, seed)
+    parts, n, singles = [], problem.design.nobs, alone(problem)
+    for some in portions(n, sample.beta.shape[0] * sample.beta.shape[1]):
+        rows = np.arange(n)[some]
+        own = without_rows(problem, ~np.isin(np.arange(n), rows))
+        values = row_log_likelihood(own, sample, singles[:, rows])
+        found = Pointwise("row", rows.tolist(), rows, values, ratios, sample)
+        parts.append(_smoothed(result, found, as_tree(problem, found)))
+    whole = parts[0]
+    whole.elpd_i, whole.pareto_k = (xr.concat([p[name] for p in parts], "row") for name in ("elpd_i", "pareto_k"))
+    whole.n_data_points, whole.elpd = n, float(whole.elpd_i.sum())
+    whole.se, whole.p = _standard_error(whole.elpd_i.to_numpy()), float(sum(p.p for p in parts))
+    whole.warning, whole.log_weights = any(p.warning for p in parts), None
+    return whole
 
 
 def _take_over(earlier: Any, found: Pointwise, elpd: Any) -> None:
@@ -211,9 +237,8 @@ def with_values(found: Pointwise, elpd: Any, elpd_i: Any, k: Any) -> Any:
     """ArviZ's answer with other values of its units, and their sums."""
     full = np.array([_log_mean(found.values[..., j].ravel()) for j in range(len(found.labels))])
     values = elpd_i.to_numpy()
-    n = len(values)
     elpd.elpd_i, elpd.pareto_k = elpd_i, k
-    elpd.elpd, elpd.se = float(values.sum()), float(np.sqrt(n * values.var()))
+    elpd.elpd, elpd.se = float(values.sum()), _standard_error(values)
     elpd.p = float(full.sum() - values.sum())
     elpd.warning = bool(np.any(k.to_numpy() > elpd.good_k))
     return elpd
@@ -246,26 +271,6 @@ def exact(
     return _log_mean(values.ravel() + weights + np.log(len(weights)))
 
 
-def without_rows(problem: Problem, out: NDArray[np.bool_]) -> Problem:
-    """The same model of fewer rows; priors, columns and levels stay as they are."""
-    design, keep = problem.design, ~out
-    y = problem.response
-    response = replace(y, y=y.y[keep], trials=None if y.trials is None else y.trials[keep])
-    return replace(
-        problem,
-        design=replace(
-            design,
-            response=response,
-            X=design.X[keep],
-            offset=design.offset[keep],
-            weights=None if design.weights is None else design.weights[keep],
-            blocks=tuple(replace(b, codes=b.codes[keep], z=b.z[keep]) for b in design.blocks),
-            auxiliaries=tuple(replace(a, X=a.X[keep]) for a in design.auxiliaries),
-            index=design.index[keep],
-        ),
-    )
-
-
 def waic(problem: Problem, result: Result, unit: str = "row", **options: Any) -> dict[str, float]:
     """Widely applicable information criterion; see :meth:`bayesglmm.Fit.waic`."""
     found = pointwise(problem, result, unit, **options)
@@ -277,10 +282,15 @@ def waic(problem: Problem, result: Result, unit: str = "row", **options: Any) ->
     each = density - penalty
     return {
         "elpd": float(each.sum()),
-        "se": float(np.sqrt(len(each) * each.var())),
+        "se": _standard_error(each),
         "p": float(penalty.sum()),
         "poor": int(np.sum(penalty > 0.4)),
     }
+
+
+def _standard_error(each: Floats) -> float:
+    """Of the sum of values that vary from unit to unit, as ArviZ has it."""
+    return float(np.sqrt(len(each) * each.var(ddof=1)))
 
 
 def _log_mean(x: Floats) -> float:

@@ -1,24 +1,16 @@
-"""Leverage and influence in a model with random effects: of rows in one step, of groups by fits without them."""
+"""Leverage and influence of rows in a model with random effects, in one step; groups: see ``group_influence``."""
 
 from __future__ import annotations
-
-import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesglmm.diagnose.loo import without_rows
 from bayesglmm.diagnose.residuals import residuals
-from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, ConvergenceWarning, MethodError, warn
-from bayesglmm.inference.bootstrap import refit_options
-from bayesglmm.inference.ticker import ticker
+from bayesglmm.errors import MethodError
 from bayesglmm.latent.prediction import row_parts, working_weights_at
 from bayesglmm.latent.refit import METHODS as LINEAR
 from bayesglmm.latent.refit import solution_of
-from bayesglmm.marginals import marginals
-from bayesglmm.methods.registry import METHODS
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -94,90 +86,3 @@ def _score(problem: Problem, result: Result) -> Floats:
         at = solution_of(problem, result)
         return at.model.weights * at.residual / at.scale
     return problem.kernel().derivatives(result.eta, result.psi).d1
-
-
-def group_influence(problem: Problem, result: Result, group: str, *, progress: Any = "auto") -> pd.DataFrame:
-    """What every estimate would be without each level of a grouping factor, by fits without its rows.
-
-    Parameters
-    ----------
-    problem, result
-        A model with random terms, fitted by ml, reml, pql, mql, laplace or agq.
-    group : str
-        Name of a grouping factor of the model.
-    progress : bool, "auto" or callable
-        As elsewhere.
-
-    Returns
-    -------
-    DataFrame
-        One row per level: ``rows``; ``cooks_distance`` δ'V⁻¹δ / p, with δ the change β̂ − β̂₍g₎ of the coefficients and V
-        their covariance in the whole fit; ``dfbetas[name]`` δ in standard errors of the fit without the level; and
-        ``without[name]``, the estimate of every parameter from the other levels. Missing values where that fit failed.
-
-    Raises
-    ------
-    MethodError
-        A fit by another method, or an unknown grouping factor.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When fits without a level failed.
-
-    Notes
-    -----
-    Demidenko & Stukel (2005), Statistics in Medicine 24, 893-909. lme4's ``influence(fit, group)`` gives the DFBETAS
-    with the other sign, and Cook's distances with a factor (m − p) / m, m levels.
-    """
-    if result.method not in MODES:
-        raise MethodError(
-            f"influence of groups is for fits by {', '.join(MODES)}; this one is by {result.method!r}: "
-            "use fit.loo('group')."
-        )
-    blocks = {b.group: b for b in problem.design.blocks}
-    if group not in blocks:
-        raise MethodError(f"unknown grouping factor {group!r}. This model has: {', '.join(blocks)}.")
-    block, whole = blocks[group], marginals(problem, result)
-    rows: list[dict[str, float]] = []
-    errors = np.full((len(block.levels), len(result.beta)), np.nan)
-    with ticker(len(block.levels), progress, f"fits without a level of {group}") as advance:
-        for k in range(len(block.levels)):
-            again = _without(problem, result, block.codes == k)
-            rows.append({} if again is None else {m.parameter: m.estimate for m in marginals(problem, again).values()})
-            if again is not None:
-                errors[k] = np.sqrt(np.diag(again.cov_beta))
-            advance(1)
-    estimates = pd.DataFrame(rows, index=pd.Index(block.levels, name=group), columns=list(whole))
-    lost = estimates.index[estimates.isna().any(axis=1)]
-    if len(lost):
-        warn(
-            f"{len(lost)} of {len(rows)} fits without a level of {group} failed or did not converge: "
-            f"{', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}. Their rows are missing values.",
-            ConvergenceWarning,
-        )
-    names = list(problem.design.columns)
-    change = result.beta - estimates[names].to_numpy()
-    table = pd.DataFrame(
-        {
-            "rows": np.bincount(block.codes, minlength=len(rows)),
-            "cooks_distance": np.einsum("ij,ij->i", change, np.linalg.solve(result.cov_beta, change.T).T) / len(names),
-        },
-        index=estimates.index,
-    )
-    dfbetas = pd.DataFrame(change / errors, index=table.index, columns=names)
-    return pd.concat(
-        [table, dfbetas.add_prefix("dfbetas[").add_suffix("]"), estimates.add_prefix("without[").add_suffix("]")],
-        axis=1,
-    )
-
-
-def _without(problem: Problem, result: Result, out: NDArray[np.bool_]) -> Result | None:
-    """The fit without some rows; None where it fails."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BayesGLMMWarning)
-            again = METHODS[result.method].run(without_rows(problem, out), **refit_options(result))
-        return again if again.status.converged else None
-    except BayesGLMMError:
-        return None

@@ -43,7 +43,7 @@ def alone(problem: Problem) -> NDArray[np.bool_]:
     return out
 
 
-def row_log_likelihood(problem: Problem, draws: Draws) -> Floats:
+def row_log_likelihood(problem: Problem, draws: Draws, singles: NDArray[np.bool_] | None = None) -> Floats:
     """Log-likelihood of every row given the random effects it shares with others, shape (chains, draws, n).
 
     Parameters
@@ -52,6 +52,8 @@ def row_log_likelihood(problem: Problem, draws: Draws) -> Floats:
         The model.
     draws : Draws
         Parameters and random effects.
+    singles : ndarray of bool, shape (blocks, n), optional
+        What :func:`alone` says of the rows in a larger problem that these are some of.
 
     Returns
     -------
@@ -59,22 +61,29 @@ def row_log_likelihood(problem: Problem, draws: Draws) -> Floats:
         That of :func:`bayesglmm.idata.log_likelihood`, with the effects integrated out that belong to the row alone.
     """
     out = log_likelihood(problem, draws)
-    rows = np.flatnonzero(alone(problem).any(axis=0))
+    singles = alone(problem) if singles is None else singles
+    rows = np.flatnonzero(singles.any(axis=0))
     if len(rows):
-        out[..., rows] = integrated(problem, draws, rows)
+        out[..., rows] = integrated(problem, draws, rows, singles)
     return out
 
 
-def integrated(problem: Problem, draws: Draws, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+def integrated(
+    problem: Problem,
+    draws: Draws,
+    rows: Sequence[int] | NDArray[np.int64],
+    singles: NDArray[np.bool_] | None = None,
+) -> Floats:
     """Log-likelihood of some rows with their own effects integrated out, shape (chains, draws, rows)."""
     rows = np.asarray(rows, dtype=np.int64)
     shape = draws.beta.shape[:2]
     each = max(PORTION // (shape[0] * shape[1]), 1)
-    parts = [_some(problem, draws, rows[a : a + each]) for a in range(0, len(rows), each)]
+    singles = alone(problem) if singles is None else singles
+    parts = [_some(problem, draws, rows[a : a + each], singles) for a in range(0, len(rows), each)]
     return np.concatenate(parts, axis=1).reshape(*shape, -1)
 
 
-def _some(problem: Problem, draws: Draws, rows: NDArray[np.int64]) -> Floats:
+def _some(problem: Problem, draws: Draws, rows: NDArray[np.int64], singles: NDArray[np.bool_]) -> Floats:
     """The same of as many rows as go together, shape (chains × draws, rows)."""
     design, count = problem.design, draws.beta.shape[0] * draws.beta.shape[1]
     beta, theta, psi, *effects = (
@@ -82,7 +91,7 @@ def _some(problem: Problem, draws: Draws, rows: NDArray[np.int64]) -> Floats:
     )
     shared = beta @ design.X[rows].T + design.offset[rows]
     own, variance = np.zeros_like(shared), np.zeros_like(shared)
-    parts = zip(design.blocks, problem.covariance, theta_slices(problem), effects, alone(problem)[:, rows])
+    parts = zip(design.blocks, problem.covariance, theta_slices(problem), effects, singles[:, rows])
     for block, covariance, where, b, single in parts:
         z, effect = block.z[rows], b[:, block.codes[rows]]
         own += np.sum(effect * (z * single[:, None]), axis=2)

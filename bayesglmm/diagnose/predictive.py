@@ -24,7 +24,14 @@ from bayesglmm.idata import predictive_datatree
 from bayesglmm.parameters import response_mean
 from bayesglmm.posterior import parameter_draws
 from bayesglmm.problem import Problem
-from bayesglmm.responses import LEVELS, posterior_predictive, predictors_at, responses_at, rows_at
+from bayesglmm.responses import (
+    draws_for,
+    posterior_predictive,
+    predictors_at,
+    response_portions,
+    responses_at,
+    rows_at,
+)
 from bayesglmm.result import Result
 from bayesglmm.simulate import check_simulable
 from bayesglmm.tables import is_posterior
@@ -59,10 +66,8 @@ def _with_means(
     if (level == "marginal" and problem.design.blocks) or problem.family.categories == "ordered":
         return replicates(problem, result, draws, seed, level), None
     check_simulable(problem, result.scale)
-    if level not in LEVELS:
-        raise MethodError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
     rng = np.random.default_rng(seed)
-    sample = parameter_draws(problem, result, draws, rng)
+    sample, _ = draws_for(problem, result, problem.design, draws, level, rng)
     eta = predictors_at(problem, sample, problem.design, rng, level)
     y = rows_at(problem, sample, problem.design, eta, rng, theta=result.theta)
     if problem.family.expectation is None:
@@ -229,6 +234,7 @@ class _Between:
         return np.divide(between - within, total, out=np.zeros_like(total), where=total > 0)
 
 
+@takes(level=plain, draws=whole(2), seed=seed_or_none)
 def predictive_quantile_residuals(
     problem: Problem, result: Result, seed: int | None = 0, *, level: str = "conditional", draws: int = 1000
 ) -> Floats:
@@ -248,9 +254,13 @@ def predictive_quantile_residuals(
     draws : int
         Replications S: no residual is larger than the normal quantile of about 1/S.
     """
-    replicated = replicates(problem, result, draws, seed, level)
-    y = problem.response.y
-    low, ties = (replicated < y).sum(axis=0), (replicated == y).sum(axis=0)
+    check_simulable(problem, result.scale)
+    rng, y = np.random.default_rng(seed), problem.response.y
+    sample, design = draws_for(problem, result, problem.design, draws, level, rng)
+    low, ties = np.zeros((2, len(y)), dtype=np.int64)
+    for _, part in response_portions(problem, sample, design, rng, level=level, theta=result.theta):
+        low += (part < y).sum(axis=0)
+        ties += (part == y).sum(axis=0)
     # A stream of its own: the points must not go together with the replications.
     u = np.random.default_rng(None if seed is None else [seed, 1]).uniform(size=len(y))
     return special.ndtri((low + u * (ties + 1)) / (draws + 1))

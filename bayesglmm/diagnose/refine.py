@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bayesglmm.arguments import plain
-from bayesglmm.errors import MethodError
+from bayesglmm.errors import ArgumentError, MethodError
 from bayesglmm.methods.registry import METHODS, objection
 
 if TYPE_CHECKING:
@@ -63,13 +63,14 @@ def refine(problem: Problem, result: Result, to: str | None = None, **options: A
     objections = objection(METHODS["mcmc"], problem)
     if objections is not None:
         raise MethodError(f"this fit cannot be refined: NUTS {objections}.")
-    run = {"psis": _psis, "marginal": _marginal, "full": _full}[step]
     try:
-        return run(problem, result, **options)
+        if step == "full":
+            return _full(problem, **options)
+        return {"psis": _psis, "marginal": _marginal}[step](problem, result, **options)
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+        if not isinstance(error, ArgumentError) and "unexpected keyword argument" not in str(error):
             raise
-        raise MethodError(f"refine(to={step!r}): {str(error).split('()')[-1].strip()}.") from None
+        raise ArgumentError(f"refine(to={step!r}): {str(error).split('()')[-1].strip(' .')}.") from None
 
 
 def _psis(problem: Problem, result: Result, **options: Any) -> Result:
@@ -92,7 +93,7 @@ def _marginal(problem: Problem, result: Result, **options: Any) -> Result:
     return sample(problem, start, **options)
 
 
-def _full(problem: Problem, result: Result, **options: Any) -> Result:
+def _full(problem: Problem, **options: Any) -> Result:
     """NUTS on the full graph, begun at a draw of the Laplace approximation."""
     from bayesglmm.methods.mcmc import run
 

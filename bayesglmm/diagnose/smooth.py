@@ -9,6 +9,8 @@ Floats = NDArray[np.float64]
 
 #: Points at which the curve is worked out; between them it is interpolated.
 _KNOTS = 200
+#: Neighbourhoods are a little wider than to their last point, which else had no weight.
+WIDER = 1.0001
 
 
 def lowess(x: Floats, y: Floats, span: float = 2.0 / 3.0, rounds: int = 3) -> Floats:
@@ -35,8 +37,14 @@ def lowess(x: Floats, y: Floats, span: float = 2.0 / 3.0, rounds: int = 3) -> Fl
     robust = np.ones(n)
     knots = np.unique(x[np.unique(np.linspace(0, n - 1, min(n, _KNOTS)).astype(int))])
     fitted = y.astype(float)
+    # The k points nearest to p begin at the first i with x[i] + x[i + k] ≥ 2p.
+    starts = np.searchsorted(x[: n - k] + x[k:], 2.0 * knots)
+    reaches = np.maximum(np.maximum(knots - x[starts], x[starts + k - 1] - knots), 1e-300)
+    firsts = np.searchsorted(x, knots - WIDER * reaches)
+    lasts = np.searchsorted(x, knots + WIDER * reaches, side="right")
+    windows = [slice(first, last) for first, last in zip(firsts, lasts)]
     for _ in range(rounds + 1):
-        at = np.array([_local_value(x, y, robust, point, k) for point in knots])
+        at = [_local_value(x[w], y[w], robust[w], p, h) for w, p, h in zip(windows, knots, reaches)]
         fitted = np.interp(x, knots, at)
         gap = np.abs(y - fitted)
         reach = 6.0 * np.median(gap)
@@ -46,17 +54,21 @@ def lowess(x: Floats, y: Floats, span: float = 2.0 / 3.0, rounds: int = 3) -> Fl
     return fitted
 
 
-def _local_value(x: Floats, y: Floats, robust: Floats, point: float, k: int) -> float:
-    """Weighted line through the k nearest points, at `point`."""
-    distance = np.abs(x - point)
-    h = max(float(np.partition(distance, k - 1)[k - 1]), 1e-300)
-    w = robust * np.clip(1.0 - (distance / (1.0001 * h)) ** 3, 0.0, None) ** 3
+def _local_value(x: Floats, y: Floats, robust: Floats, point: float, h: float) -> float:
+    """Weighted line through the points within reach h, at `point`."""
+    away = x - point
+    share = np.abs(away) / (WIDER * h)
+    w = 1.0 - share * share * share
+    np.maximum(w, 0.0, out=w)
+    w *= w * w
+    w *= robust
     total = w.sum()
     if total <= 0:
-        return float(np.average(y[distance <= h]))
-    centre = float(w @ x / total)
-    spread = float(w @ np.square(x - centre))
-    level = float(w @ y / total)
+        return float(np.average(y[np.abs(away) <= h]))
+    centre, level = float(w @ away / total), float(w @ y / total)
+    away -= centre
+    w *= away
+    spread = float(w @ away)
     if spread <= 1e-12 * h * h * total:
         return level
-    return level + float(w @ ((x - centre) * y)) / spread * (point - centre)
+    return level - float(w @ y) / spread * centre

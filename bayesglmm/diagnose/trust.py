@@ -21,7 +21,6 @@ from bayesglmm.latent.importance import Weighted
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.unit_errors import UnitErrors, unit_errors, unit_labels
 from bayesglmm.marginals import marginals
-from bayesglmm.methods.mcmc import summarise
 from bayesglmm.methods.weighted import Verdict, verdict, weigh_fit
 
 if TYPE_CHECKING:
@@ -34,6 +33,10 @@ SHOWN = 5
 WORTH_A_WORD = 0.1
 #: Most clusters that get a Pareto k-hat of their own.
 MOST_UNITS = 1000
+#: Rows × draws beyond which six in ten draws are weighted, and how few are enough for a verdict.
+MANY_ROWS, ENOUGH = 100_000_000, 600
+#: Sd of Laplace's error that is as good as none.
+SMALL_SPREAD = 0.01
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +60,8 @@ class Trust:
     laplace_spread : float
         Standard deviation over the posterior of Laplace's error in the log-likelihood. To first order no posterior
         mean is moved by more than this many standard deviations by it.
+    spread_noise : float
+        Standard deviations smaller than this cannot be told from the noise of estimated integrals; 0 for quadrature.
     parameters : DataFrame
         Per parameter ``estimate, sd`` as the fit has them (for a posterior mode: mean and sd of its normal
         approximation), ``mean, weighted_sd`` of the weighted draws, ``bias`` in sds, ``sd_ratio``.
@@ -78,6 +83,7 @@ class Trust:
     joint_pareto_k: float
     joint_ess: float
     laplace_spread: float
+    spread_noise: float
     parameters: pd.DataFrame
     loglik: pd.Series
     clusters: pd.DataFrame
@@ -90,7 +96,7 @@ class Trust:
         worst = self._worst_clusters()
         return "\n".join(
             [
-                f"{self.method.upper()} fit: {self.verdict}",
+                self._title(),
                 "",
                 *self._lines(),
                 "",
@@ -105,7 +111,7 @@ class Trust:
         lines = "<br>".join(html.escape(line) for line in self._lines())
         worst = self._worst_clusters()
         parts = [
-            f"<p><strong>{html.escape(self.method.upper())} fit: {html.escape(self.verdict)}</strong></p>",
+            f"<p><strong>{html.escape(self._title())}</strong></p>",
             f"<p>{lines}</p>",
             "<p>The fit's own tables against the weighted draws</p>",
             self.parameters.round(3).to_html(border=0),
@@ -115,33 +121,45 @@ class Trust:
             parts += ["<p>Laplace's worst log integrals</p>", worst.to_html(border=0)]
         return "\n".join(parts)
 
+    def _title(self) -> str:
+        """What is judged: the draws that refine() makes a fit of, not the tables of a mode."""
+        return f"Weighted draws of the {self.method.upper()} fit: {self.verdict}"
+
     def _lines(self) -> list[str]:
         """The report's sentences."""
         values = self.loglik
         second = float(values["second_order"])
         corrected = f", with its second-order correction {second:.4f}"
         error = f" ± {values['mc_error']:.4f}" if values["mc_error"] > 0 else ""
-        spread = f"{self.laplace_spread:.2g}" if self.laplace_spread >= 0.01 else "less than 0.01"
         return [
             self.sentence,
             f"Random effects as their Gaussian has them: Pareto k-hat {self.joint_pareto_k:.2f}, "
             f"{self.joint_ess:.0f} effective draws.",
-            f"Laplace's error in the log-likelihood varies by {spread} over the posterior: it moves no posterior mean "
-            f"by more than {'that' if spread.startswith('less') else 'about that'} many sds.",
+            self._spread(),
             f"Log-likelihood at the estimate: Laplace {values['laplace']:.4f}"
             f"{corrected if np.isfinite(second) else ''}; {values['exact']:.4f}{error} by {self.exact}.",
         ]
+
+    def _spread(self) -> str:
+        """How much Laplace's error varies, in words."""
+        size, less = self.laplace_spread, self.laplace_spread < max(self.spread_noise, SMALL_SPREAD)
+        if less:
+            size = max(self.spread_noise, SMALL_SPREAD)
+        return (
+            f"Laplace's error in the log-likelihood varies by {'less than ' if less else ''}{size:.2g} over the "
+            f"posterior: it moves no posterior mean by more than {'that' if less else 'about that'} many sds."
+        )
 
     def _own_tables(self) -> str:
         """The verdict is on the weighted draws: what of the table that was printed."""
         bias = self.parameters["bias"].dropna()
         if bias.empty or abs(bias).max() < WORTH_A_WORD:
-            return f"The verdict is on the weighted draws; no estimate of the fit's own is {WORTH_A_WORD} sd off them."
+            return f"No estimate of the fit's own is {WORTH_A_WORD} sd off the weighted draws."
         name = abs(bias).idxmax()
         side = "high" if bias[name] > 0 else "low"
         return (
-            "The verdict is on the weighted draws, which fit.refine() makes a fit of; in the fit's own tables "
-            f"{name} is {abs(bias[name]):.2g} sd too {side}."
+            f"In the fit's own tables {name} is {abs(bias[name]):.2g} sd too {side}; fit.refine() makes a fit of the "
+            "weighted draws, which the verdict is on."
         )
 
     def _worst_clusters(self) -> pd.DataFrame:
@@ -158,7 +176,7 @@ def check_fit(problem: Problem, result: Result, *, draws: int = 1000, seed: int 
     problem, result
         The model, and its fit by ``"laplace"`` or ``"agq"``.
     draws : int
-        Draws that the weighted ones are to be good for; four times as many are weighted, two in models of many rows.
+        Draws that the weighted ones are to be good for; four times as many are weighted, fewer in models of many rows.
     seed : int, optional
         Of the draws.
 
@@ -167,7 +185,8 @@ def check_fit(problem: Problem, result: Result, *, draws: int = 1000, seed: int 
     MethodError
         A fit by another method, or one that did not converge.
     """
-    weighted = weigh_fit(problem, result, draws=draws, seed=seed)
+    proposals = None if draws * problem.design.nobs <= MANY_ROWS else max(6 * draws // 10, min(draws, ENOUGH))
+    weighted = weigh_fit(problem, result, draws=draws, seed=seed, proposals=proposals, keep=False)
     said: Verdict = verdict(problem, result.method, weighted)
     joint = weighted.joint_weights()
     with one_thread():
@@ -188,7 +207,7 @@ def check_fit(problem: Problem, result: Result, *, draws: int = 1000, seed: int 
         len(weighted.x),
         joint.pareto_k,
         joint.ess,
-        _laplace_spread(weighted),
+        *_laplace_spread(weighted),
         _parameters(problem, result, weighted),
         pd.Series(values, name="loglik"),
         _clusters(problem, weighted, errors),
@@ -196,8 +215,8 @@ def check_fit(problem: Problem, result: Result, *, draws: int = 1000, seed: int 
     )
 
 
-def _laplace_spread(weighted: Weighted) -> float:
-    """Sd over the posterior of the log of exact over Laplace, free of the noise of estimated integrals."""
+def _laplace_spread(weighted: Weighted) -> tuple[float, float]:
+    """Sd over the posterior of the log of exact over Laplace, and the sd that noise of estimated integrals makes."""
     solved, weights = weighted.solved, weighted.weights.values
     kept = np.isfinite(solved.laplace) & (weights > 0)
     weights = weights[kept] / weights[kept].sum()
@@ -205,14 +224,17 @@ def _laplace_spread(weighted: Weighted) -> float:
         first = second = (solved.quadrature - solved.laplace)[kept]
     else:  # two independent estimates: their noise does not covary
         first, second = (solved.halves - solved.laplace)[:, kept]
-    covariance = float(weights @ (first * second) - (weights @ first) * (weights @ second))
-    return float(np.sqrt(max(covariance, 0.0)))
+    first, second = first - weights @ first, second - weights @ second
+    covariance = float(weights @ (first * second))
+    # Two standard errors of that covariance under noise alone, whose variance is half that of the difference.
+    noise = 0.5 * float(weights @ np.square(first - second))
+    return float(np.sqrt(max(covariance, 0.0))), float(np.sqrt(2.0 * noise * np.sqrt(np.sum(np.square(weights)))))
 
 
 def _parameters(problem: Problem, result: Result, weighted: Weighted) -> pd.DataFrame:
     """Every parameter as the fit states it and as the weighted draws have it."""
     packed = replace(pack_draws(weighted.target, weighted.x, weighted.solved.u, {}), independent=False)
-    every = marginals(problem, summarise(problem, packed, result.status, {}))
+    every = marginals(problem, replace(result, method="mcmc", draws=packed))
     stated = marginals(problem, result)
     weights, rows = weighted.weights.values, {}
     for name, m in every.items():

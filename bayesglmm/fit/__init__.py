@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bayesglmm.arguments import taught
 from bayesglmm.fit.checking import Checking
 from bayesglmm.fit.posterior import Posterior
 from bayesglmm.fit.predicting import Predicting
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result
 
 
+@taught
 class Fit(Questions, Variances, Predicting, Checking, Posterior):
     """A fitted model, the same kind of object whatever the method.
 

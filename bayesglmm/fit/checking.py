@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm import plots, plots_predictive
+from bayesglmm.arguments import taught
 from bayesglmm.diagnose import residuals
 from bayesglmm.diagnose.panel import Checks
+from bayesglmm.errors import MethodError
 from bayesglmm.fit.found import Found
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@taught
 class Checking(Found):
     """Checks of a fit; a base of :class:`~bayesglmm.Fit`."""
 
@@ -45,13 +48,16 @@ class Checking(Found):
         """
         return residuals.residuals(self.model.problem, self.result, kind, **options)
 
-    def influence(self, group: str | None = None) -> pd.DataFrame:
+    def influence(self, group: str | None = None, **options: Any) -> pd.DataFrame:
         """Leverage, Cook's distance and DFBETAS, one row per observation; or what leaving out whole groups changes.
 
         Parameters
         ----------
         group : str, optional
             A grouping factor of a mixed model: one row per level then, by fits without it.
+        **options
+            Of groups: ``refit=False`` for one Newton step instead of a fit without each level, which is what very many
+            levels get when it is left out; ``progress=``. See :mod:`bayesglmm.diagnose.group_influence`.
 
         Returns
         -------
@@ -67,10 +73,13 @@ class Checking(Found):
         'c'
         """
         if group is not None:
-            from bayesglmm.diagnose.mixed_influence import group_influence
+            from bayesglmm.diagnose.group_influence import group_influence
 
-            return group_influence(self.model.problem, self.result, group)
+            return group_influence(self.model.problem, self.result, group, **options)
         from bayesglmm.diagnose.influence import influence
+
+        if options:
+            raise MethodError(f"{', '.join(options)}: for the influence of groups only; name a grouping factor.")
 
         return influence(self.model.problem, self.result)
 

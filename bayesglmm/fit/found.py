@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm import tables
+from bayesglmm.arguments import taught
 from bayesglmm.diagnose import residuals
 from bayesglmm.errors import MethodError
 from bayesglmm.inference import criteria
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bayesglmm.result import Result, Status
 
 
+@taught
 class Found:
     """Labels on a result; the base of :class:`~bayesglmm.Fit`, which says what its parameters are."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.arguments import taught
 from bayesglmm.errors import ConvergenceWarning, warn
 from bayesglmm.fit.found import Found
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from bayesglmm.fit import Fit
 
 
+@taught
 class Posterior(Found):
     """Trust and refinement; a base of :class:`~bayesglmm.Fit`."""
 

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bayesglmm import plots_predictive
+from bayesglmm.arguments import taught
 from bayesglmm.fit.found import Found
 
 
+@taught
 class Predicting(Found):
     """Predictions of a fit; a base of :class:`~bayesglmm.Fit`."""
 
@@ -41,6 +43,8 @@ class Predicting(Found):
         DataFrame
             ``estimate, se, ci_low, ci_high``, one row per row of `newdata`; for ``"response"`` one column a draw. Of a
             forecast also ``sd``, that of a new response about the estimate.
+            Standard errors by ``laplace`` and ``agq`` are over all parameters; by ``ml``, ``reml``, ``pql`` and ``mql``
+            the variance parameters are held at their estimates.
         """
         from bayesglmm.predict import predict
 

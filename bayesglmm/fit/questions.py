@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesglmm.arguments import number, refused
+from bayesglmm.arguments import number, refused, taught
 from bayesglmm.fit.found import Found
 from bayesglmm.inference import contrasts, criteria, estimability
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesglmm.fit import Fit
 
 
+@taught
 class Questions(Found):
     """Inference on the parameters of a fit; a base of :class:`~bayesglmm.Fit`."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bayesglmm.arguments import taught
 from bayesglmm.fit.found import Found
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from bayesglmm.inference.variance_posterior import VariancePosterior
 
 
+@taught
 class Variances(Found):
     """Inference on the variance components of a fit, and given them; a base of :class:`~bayesglmm.Fit`."""
 

@@ -57,7 +57,7 @@ def wald_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any =
     V = L @ result.cov_beta @ L.T
     rank, statistic = _quadratic_form(V, gap)
     df = reference_df(result)
-    tables = contrast_table(problem, result, L, labels)
+    tables = contrast_table(result, L, labels)
     text = ", ".join(labels)
     if np.isfinite(df):
         return outcome("Wald", text, "F", statistic / rank, rank, df, contrasts=tables)
@@ -79,7 +79,6 @@ def _quadratic_form(V: Floats, gap: Floats) -> tuple[int, float]:
 
 
 def contrast_table(
-    problem: Problem,
     result: Result,
     L: Floats,
     labels: tuple[str, ...] | None = None,
@@ -90,7 +89,7 @@ def contrast_table(
 
     Parameters
     ----------
-    problem, result
+    result : Result
         The fit.
     L : ndarray, shape (k, p)
         Contrasts.

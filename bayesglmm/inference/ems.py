@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesglmm.arguments import takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.mean_squares import SMALL, Line, analyse_terms
 from bayesglmm.inference.outcome import tail_probability
@@ -117,6 +118,7 @@ def expected_mean_squares(problem: Problem) -> ExpectedMeanSquares:
     return ExpectedMeanSquares(table, shown, components, _is_exact(lines, columns, random))
 
 
+@takes()
 def ems(model: Any) -> ExpectedMeanSquares:
     """Expected mean squares, exact F tests and moment estimates of a model (or of the model of a fit).
 

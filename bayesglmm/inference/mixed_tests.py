@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bayesglmm.arguments import numeric, optional, plain, takes
 from bayesglmm.errors import MethodError
@@ -14,7 +13,6 @@ from bayesglmm.inference.contrasts import contrast_table, wald_test
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.linear_functions import coefficients_of
 from bayesglmm.inference.outcome import Outcome, outcome
-from bayesglmm.inference.term_tests import term_table
 from bayesglmm.latent.refit import METHODS
 from bayesglmm.latent.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.problem import Problem
@@ -53,7 +51,7 @@ def f_test(problem: Problem, result: Result, hypothesis: Any, *, value: Any = 0.
         raise MethodError("the equations of the hypothesis contradict each other; leave the redundant ones out.")
     test = approximation.f_test(L, right)
     name = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[kind]
-    table = contrast_table(problem, replace(result, cov_beta=own.cov), L, labels, df=own.df(L))
+    table = contrast_table(replace(result, cov_beta=own.cov), L, labels, df=own.df(L))
     return outcome(name, ", ".join(labels), "F", test.statistic, test.numerator, test.denominator, contrasts=table)
 
 
@@ -75,11 +73,6 @@ def hypothesis_test(
     if df is None and (result.method not in METHODS or result.options.get("df") not in KINDS):
         return wald_test(problem, result, hypothesis, value=value)
     return f_test(problem, result, hypothesis, value=0.0 if value is None else value, df=df)
-
-
-def anova_type3(problem: Problem, result: Result, *, df: str | None = None) -> pd.DataFrame:
-    """Type III F tests of every term; see :func:`bayesglmm.inference.term_tests.term_table`."""
-    return term_table(problem, result, "III", df)
 
 
 def _approximation(problem: Problem, result: Result, df: str | None) -> tuple[SmallSample, str]:

@@ -97,14 +97,14 @@ def _one(task: Task, seed: np.random.SeedSequence) -> Refitted:
         problem = with_response(task.problem, y)
         result = METHODS[task.method].run(problem, **task.options)
         if not result.status.converged:
-            return Refitted({}, failure=f"not converged: {result.status.message}")
+            return Refitted({}, failure=f"not converged: {result.status.reason}")
         estimates = {name: m.estimate for name, m in marginals(problem, result).items()}
         if task.alternative is None:
             return Refitted(estimates)
         larger, method, options = task.alternative
         other: Result = METHODS[method].run(with_response(larger, y), **options)
         if not other.status.converged:
-            return Refitted({}, failure=f"larger model not converged: {other.status.message}")
+            return Refitted({}, failure=f"larger model not converged: {other.status.reason}")
         assert other.loglik is not None
         assert result.loglik is not None
         return Refitted(estimates, 2.0 * (other.loglik - result.loglik))

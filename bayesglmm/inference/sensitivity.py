@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesglmm.arguments import number, takes
 from bayesglmm.errors import MethodError
-from bayesglmm.idata import log_likelihood, log_prior
+from bayesglmm.idata import log_prior, total_log_likelihood
 from bayesglmm.parameters import posterior_variables
 from bayesglmm.posterior import with_draws
 
@@ -75,7 +75,7 @@ def sensitivity(problem: Problem, result: Result, threshold: float = 0.05) -> pd
         {
             "posterior": labelled(dict(zip(number, parameters.values()))),
             "log_prior": labelled({f"p{k}": v for k, v in enumerate(log_prior(problem, variables).values())}),
-            "log_likelihood": labelled({"rows": log_likelihood(problem, draws)}),
+            "log_likelihood": labelled({"rows": total_log_likelihood(problem, draws)}),
         }
     )
     return psense_summary(tree, threshold=threshold).rename(index=number)

@@ -57,7 +57,7 @@ def make_plan(structure: Structure) -> Plan:
     return Plan(
         structure,
         lead,
-        tuple(_part(k, layouts[k], start, own, tail) for k, start, own in zip(rest, starts, entries)),
+        tuple(_part(k, start, own, tail) for k, start, own in zip(rest, starts, entries)),
         tail,
         tuple(
             Meeting(*pairs, np.broadcast_to(place.T, (layouts[lead or 0].size, *place.T.shape)))
@@ -139,7 +139,7 @@ def _pair_entries(a: Layout, b: Layout, start_a: int, start_b: int, pairs: Pairs
     return np.broadcast_to(one, shape), np.broadcast_to(other, shape)
 
 
-def _part(k: int, layout: Layout, start: int, own: tuple[Ints, Ints, Ints, Ints, Floats], tail: TailPlan) -> Part:
+def _part(k: int, start: int, own: tuple[Ints, Ints, Ints, Ints, Floats], tail: TailPlan) -> Part:
     rows, columns, prior_rows, prior_columns, prior = own
     return Part(k, start, tail.locate(rows, columns), tail.locate(prior_rows, prior_columns), prior)
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.families.kernels.bound import log_density
-from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
+from bayesglmm.latent.copies import Copies, Points, how_many, make_copies
 from bayesglmm.latent.mode import TOLERANCE
 from bayesglmm.latent.nested_points import NestedPoints
-from bayesglmm.latent.quadrature_grid import grid
+from bayesglmm.latent.ordering import portions
+from bayesglmm.latent.ratio import Ratio, log_mean
 from bayesglmm.latent.target import Target
 
 if TYPE_CHECKING:
@@ -93,11 +93,14 @@ class Work:
         Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
         Laplace's own integral is off by about the decrement times the skewness; where factors are nested by its root
         (the factor of H is that of the step before).
+    keep : bool
+        Whether the draws of the random effects are wanted; where they are not, ``u`` has no columns.
     """
 
     pairs: int = 0
     nodes: int = 0
     tolerance: float = TOLERANCE
+    keep: bool = True
 
 
 def solve_at(target: Target, optimum: Optimum, x: Floats, rng: np.random.Generator, work: Work = Work()) -> Solved:
@@ -139,35 +142,39 @@ class _Solver:
             low(),
             low(),
             np.full((2, count), -np.inf),
-            np.empty((count, self.structure.m)),
+            np.empty((count, self.structure.m if work.keep else 0)),
             np.full((count, units), -np.inf) if count * units <= MAX_KEPT else None,
         )
 
     def run(self, x: Floats, rng: np.random.Generator) -> Solved:
-        """Solve for all."""
-        base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
-        start = base.u + (x - self.optimum.point.x) @ slopes.T
+        """Solve for all, the noise of many draws at a time."""
         prior = self.target.log_priors(x)
-        usable = np.flatnonzero(np.isfinite(prior))
-        z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
-        pick = rng.random((len(x), self.units.count))
-        if self.nested is not None:
-            every = [usable[a : a + self.nested.each] for a in range(0, len(usable), self.nested.each)]
-            usable = np.concatenate([*(self._together(rows, x, z, pick) for rows in every), usable[:0]])
-        for a in range(0, len(usable), self.each):
-            self._portion(usable[a : a + self.each], x, start, z, pick, self.each)
-        lost = np.flatnonzero(~np.isfinite(self.out.laplace))
-        if len(lost):
-            assert base.factor is not None
-            self.out.u[lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
+        for some in portions(len(x), max(self.work.pairs, 1) * self.structure.m):
+            self._some(some, x[some], prior[some], rng)
         return replace(self.out, log_prior=prior)
 
-    def _together(self, rows: Ints, x: Floats, z: Floats, pick: Floats) -> Ints:
+    def _some(self, some: slice, x: Floats, prior: Floats, rng: np.random.Generator) -> None:
+        base, slopes = self.optimum.point.mode, self.optimum.curvature.mode_slopes
+        start = base.u + (x - self.optimum.point.x) @ slopes.T
+        z = rng.standard_normal((max(self.work.pairs, 1), len(x), self.structure.m))
+        noise = _Noise(some.start, x, start, z, rng.random((len(x), self.units.count)))
+        usable = np.flatnonzero(np.isfinite(prior))
+        if self.nested is not None:
+            every = [usable[a : a + self.nested.each] for a in range(0, len(usable), self.nested.each)]
+            usable = np.concatenate([*(self._together(rows, noise) for rows in every), usable[:0]])
+        for a in range(0, len(usable), self.each):
+            self._portion(usable[a : a + self.each], noise, self.each)
+        lost = np.flatnonzero(~np.isfinite(self.out.laplace[some]))
+        if len(lost) and self.work.keep:
+            assert base.factor is not None
+            self.out.u[some.start + lost] = start[lost] + base.factor.half_solve(z[0, lost].T).T
+
+    def _together(self, rows: Ints, given: _Noise) -> Ints:
         """Fill some rows where factors are nested; those whose modes were not found."""
         assert self.nested is not None
         with np.errstate(all="ignore"):
-            at = self.nested.at(Points.of(self.target.coordinates, x[rows]))
-            noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in z]
+            at = self.nested.at(Points.of(self.target.coordinates, given.x[rows]))
+            noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in given.z]
             laplace = at.laplace()
             first = at.gaussian(noise[0])
             ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
@@ -175,17 +182,19 @@ class _Solver:
             # Units are numbered by the coarsest factor there, by `units` here.
             last = at.levels.layouts[-1]
             numbers = self.units.of_unknown[last.start : last.stop]
-            chosen = _chosen(ratios, pick[rows][:, numbers].T)
+            chosen = _chosen(ratios, given.pick[rows][:, numbers].T)
             for k, unit in enumerate(at.levels.units):
                 which = chosen.take(unit, axis=0)
                 for j, own in enumerate(draws[1:], 1):
                     np.copyto(draws[0][k], own[k], where=which == j)
             found = at.found
+            there = given.first + rows[found]
             by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
-            self._write(rows[found], by_row[0], by_row[1], by_row[2], numbers)
-            self.out.u[rows[found]] = at.levels.join(draws[0])[:, found].T
+            self._write(there, by_row[0], by_row[1], by_row[2], numbers)
+            if self.work.keep:
+                self.out.u[there] = at.levels.join(draws[0])[:, found].T
             if self.out.quadrature is not None and quadrature is not None:
-                self.out.quadrature[rows[found]] = quadrature[:, found].sum(axis=0)
+                self.out.quadrature[there] = quadrature[:, found].sum(axis=0)
         return rows[~found]
 
     def _copies(self, count: int) -> Copies:
@@ -193,18 +202,18 @@ class _Solver:
             self.made[count] = make_copies(self.objective, count)
         return self.made[count]
 
-    def _portion(self, rows: NDArray[np.int64], x: Floats, start: Floats, z: Floats, pick: Floats, size: int) -> None:
+    def _portion(self, rows: Ints, noise: _Noise, size: int) -> None:
         # A short portion is filled up, so that few sets of copies have to be laid out.
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         copies = self._copies(size)
-        points = Points.of(self.target.coordinates, x[filled])
-        mode = copies.mode(points, start[filled], self.work.tolerance)
+        points = Points.of(self.target.coordinates, noise.x[filled])
+        mode = copies.mode(points, noise.start[filled], self.work.tolerance)
         if mode.found:
-            self._fill(rows, copies, points, mode, z[:, filled], pick[filled])
+            self._fill(noise.first + rows, copies, points, mode, noise.z[:, filled], noise.pick[filled])
         elif size > 1:
             smaller = max(size // 4, 1)
             for a in range(0, len(rows), smaller):
-                self._portion(rows[a : a + smaller], x, start, z, pick, smaller)
+                self._portion(rows[a : a + smaller], noise, smaller)
 
     def _fill(
         self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
@@ -216,8 +225,9 @@ class _Solver:
             self.out.quadrature[rows] = ratio.quadrature(self.work.nodes).sum(axis=1)[:k]
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
         self._write(rows, copies.laplace(mode)[:k], ratios[0, :k], ratios[:, :k])
-        which = _chosen(ratios, pick)[:, self.units.of_unknown]
-        self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+        if self.work.keep:
+            which = _chosen(ratios, pick)[:, self.units.of_unknown]
+            self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
 
     def _write(
         self, rows: Ints, laplace: Floats, first: Floats, ratios: Floats, numbers: Ints | slice = slice(None)
@@ -240,57 +250,19 @@ class _Solver:
         out.halves[1, rows] = log_mean(ratios[-half:]).sum(axis=1)
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """Parameter vectors from number `first` on, where their searches begin, and the noise of their draws."""
+
+    first: int
+    x: Floats
+    start: Floats
+    z: Floats
+    pick: Floats
+
+
 def _chosen(ratios: Floats, pick: Floats) -> Ints:
     """Which candidate of every unit is kept, in proportion to exp of the ratios along the first axis."""
     weights = np.exp(ratios - ratios.max(axis=0))
     np.cumsum(weights, axis=0, out=weights)
     return np.argmax(weights >= pick * weights[-1], axis=0)
-
-
-def log_mean(ratios: Floats) -> Floats:
-    """Log of the mean of exp over the first axis."""
-    top = ratios.max(axis=0)
-    return top + np.log(np.exp(ratios - top).mean(axis=0))
-
-
-class Ratio:
-    """r_j(û + Cz) of every unit as a function of z, for copies with modes."""
-
-    def __init__(self, copies: Copies, mode: Mode, fixed: Floats, psi: Floats) -> None:
-        assert mode.factor is not None
-        self.copies, self.u, self.factor, self.fixed, self.psi = copies, mode.u, mode.factor, fixed, psi
-        self.pivots = log_pivots(mode.factor)
-        self.base = 0.5 * copies.objective.structure.log_det_prior
-
-    def at(self, z: Floats, move: Floats) -> tuple[Floats, Floats]:
-        """Ratios, shape (copies, units), and u, shape (copies · m,), at noise z with Cz = `move`."""
-        u = self.u + move
-        eta = self.fixed + self.factor.loadings.expand(u)
-        with np.errstate(all="ignore"):
-            value = log_density(self.copies.kernel, eta, self.psi)
-        # Beyond the range of η the density is zero; a number as small as this keeps differences finite.
-        value = np.where(np.isfinite(value), value, -1e300)
-        pull = self.copies.structure.penalty(u)
-        return self.copies.by_unit(value, 0.5 * (z * z - u * pull - self.pivots)) + self.base, u
-
-    def candidates(self, z: Floats, *, antithetic: bool) -> tuple[Floats, Floats]:
-        """Ratios, shape (candidates, copies, units), and the draws, shape (candidates, copies, m)."""
-        ratios, draws = [], []
-        for noise in map(self.copies.scatter, z):
-            move = self.factor.half_solve(noise)
-            for sign in (1.0, -1.0) if antithetic else (1.0,):
-                r, u = self.at(noise, sign * move)
-                ratios.append(r)
-                draws.append(self.copies.gather(u))
-        return np.stack(ratios), np.stack(draws)
-
-    def quadrature(self, nodes: int) -> Floats:
-        """Log integral of every unit by adaptive Gauss-Hermite quadrature, for a single factor: log Σ_k w_k exp r_j."""
-        (layout,) = self.copies.structure.layouts
-        product = grid(nodes, layout.size)
-        count = self.copies.count
-        ratios = np.empty((len(product.nodes), count, self.copies.units.count // count))
-        for k, node in enumerate(product.nodes):
-            z = np.tile(node, layout.levels)
-            ratios[k] = self.at(z, self.factor.half_solve(z))[0] + product.log_weights[k]
-        return log_mean(ratios) + np.log(len(ratios))

@@ -37,6 +37,8 @@ FEWEST_PAIRS, PAIRS, MOST_PAIRS = 2, 4, 32
 NOISE = 0.3
 #: Rows × draws × evaluations of quadrature or candidates that a set of weights may take.
 MOST_VALUES = 10**9
+#: Nodes of a quadrature that is taken whatever it costs where candidates, eight at the least, leave too much noise.
+NODES_AT_ANY_COST = 25
 #: How much the change that more nodes make in the log-likelihood may vary from one parameter vector to another.
 NODES_CHANGE = 5e-2
 #: Draws weighted for every one that is kept, as long as rows × draws are no more than this; one beyond.
@@ -160,6 +162,7 @@ def weigh(
     seed: int | None = None,
     proposals: int | None = None,
     pairs: int | None = None,
+    keep: bool = True,
 ) -> Weighted:
     """Draw around the mode of a Laplace or quadrature fit, and weight the draws towards the posterior.
 
@@ -176,6 +179,8 @@ def weigh(
     pairs : int, optional
         Antithetic pairs of candidates for the random effects at each; when left out, as many as keep the noise small,
         or quadrature where that is cheaper.
+    keep : bool
+        Whether the draws of the random effects are wanted, or only the parameters and their weights.
 
     Raises
     ------
@@ -183,12 +188,12 @@ def weigh(
         When the estimate is not a maximum.
     """
     rng = np.random.default_rng(seed)
-    rows = max(problem.design.nobs, 1)
-    times = next((k for k, most in PROPOSALS if k * draws * rows <= most), 1)
-    count = proposals or times * draws
+    count = proposals or draws * per_draw(draws, problem.design.nobs)
     with one_thread():
         target, optimum = found_optimum(problem, result)
-        work = replace(settle(target, optimum, count, pairs), tolerance=NEAR)
+        work = replace(settle(target, optimum, count, pairs), tolerance=NEAR, keep=keep)
+        if work.nodes and not keep:
+            work = replace(work, pairs=0)  # candidates are for choosing random effects among them
 
         def log_target(x: Floats) -> Floats:
             found = solve_at(target, optimum, x, np.random.default_rng(0), work)
@@ -201,6 +206,11 @@ def weigh(
         solved = solve_at(target, optimum, x, rng, work)
     weighted = Weighted(target, optimum, x, solved, log_q, work, Weights(log_q, np.nan, np.nan))
     return replace(weighted, weights=smooth(weighted.log_p - log_q))
+
+
+def per_draw(draws: int, rows: int) -> int:
+    """Draws that are weighted for every one that is kept: fewer in models of many rows."""
+    return next((k for k, most in PROPOSALS if k * draws * max(rows, 1) <= most), 1)
 
 
 def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> Work:
@@ -221,9 +231,9 @@ def settle(target: Target, optimum: Optimum, count: int, pairs: int | None) -> W
     if noise <= NOISE:
         return Work(FEWEST_PAIRS if noise <= NOISE * np.sqrt(FEWEST_PAIRS / PAIRS) else PAIRS)
     affordable = MOST_VALUES / (count * max(structure.n, 1))
-    nodes = _enough_nodes(target, optimum, there, affordable)
+    nodes = _enough_nodes(target, optimum, there, max(affordable, NODES_AT_ANY_COST))
     if nodes:
-        return Work(PAIRS, nodes)
+        return Work(PAIRS if nodes <= affordable else FEWEST_PAIRS, nodes)
     wanted = PAIRS * (noise / NOISE) ** 2
     return Work(int(np.clip(min(wanted, affordable / 2.0), PAIRS, MOST_PAIRS)))
 

@@ -108,26 +108,21 @@ def _precisions(problem: Problem, at: Solution) -> list[Any]:
     return out
 
 
-def prediction_error_sd(problem: Problem, result: Result) -> tuple[Floats, ...]:
+def prediction_errors_at(at: Solution) -> tuple[Floats, ...]:
     """Standard deviations of b̂ − b, the estimation of β included (the variances taken as known).
 
     Var(b̂ − b) = σ²ΛH⁻¹Λ' + ΛB Cov(β̂) B'Λ' with B = H⁻¹A'WX: Henderson (1975), eq. 8.
 
     Parameters
     ----------
-    problem, result
-        A fit by ML, REML, PQL or MQL.
+    at : Solution
+        A penalised least-squares solution.
 
     Returns
     -------
     tuple of ndarray, shape (levels, q)
         One per grouping factor.
     """
-    return prediction_errors_at(solution_of(problem, result))
-
-
-def prediction_errors_at(at: Solution) -> tuple[Floats, ...]:
-    """Standard deviations of b̂ − b at a penalised least-squares solution; see :func:`prediction_error_sd`."""
     half = np.linalg.solve(at.root, at.B.T).T * np.sqrt(at.scale)  # B Cov(β̂) B' = half half'
     out = []
     for layout, L, own in zip(at.model.structure.layouts, at.lambdas, at.factor.level_covariances):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.conditional import Ratio
 from bayesglmm.latent.copies import Copies, Points, how_many, make_copies
+from bayesglmm.latent.ratio import Ratio
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.mode import Mode
     from bayesglmm.latent.outer import Optimum
     from bayesglmm.latent.target import Target
 
@@ -102,13 +101,13 @@ class _Drawer:
             noise = self.rng.standard_normal((len(rows), start.shape[1]))
             self.u[rows] = copies.gather(mode.u + mode.factor.half_solve(copies.scatter(noise)))
             return
-        self.u[rows], shares = self._chain(Ratio(copies, mode, copies.fixed(points), copies.psi(points)), mode)
+        self.u[rows], shares = self._chain(Ratio(copies, mode, copies.fixed(points), copies.psi(points)))
         self.accepted[rows] = shares.mean(axis=1)
         # The share of a unit, over the copies; one in twenty may be worse than this.
         worst = float(np.clip(np.quantile(shares.mean(axis=0), 0.05), 1e-3, 1.0 - 1e-9))
         self.steps = int(np.clip(np.ceil(np.log(LEFT) / np.log1p(-worst)), 2, EFFECT_STEPS))
 
-    def _chain(self, ratio: Ratio, mode: Mode) -> tuple[Floats, Floats]:
+    def _chain(self, ratio: Ratio) -> tuple[Floats, Floats]:
         """Where chains that start from the proposal end, and every unit's mean acceptance probability."""
         copies, rng = ratio.copies, self.rng
         units = copies.units.count // copies.count

@@ -7,6 +7,7 @@ LAPACK, which takes what is left as one dense block.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ SMALL = 48
 FULL = 0.2
 #: Most bytes a factor and its copies may take before a clear refusal.
 MEMORY_LIMIT = 16 * 2**30
+#: Numbers (draws × random effects, or draws × rows) that are made at a time.
+PORTION = 20_000_000
 #: Bytes of one entry of a set while the order is being found.
 SET_ENTRY = 64
 
@@ -158,3 +161,24 @@ def need_memory(numbers: float, what: str, instead: str = "take fewer draws, or 
             f"{what} would take about {needed / 2**30:.0f} GB of memory (the limit is {MEMORY_LIMIT / 2**30:.0f} GB): "
             f"{instead}."
         )
+
+
+def portions(count: int, width: int, most: int = PORTION) -> Iterator[slice]:
+    """Draws in portions of no more than `most` numbers, `width` for each draw (but at least one draw).
+
+    Parameters
+    ----------
+    count : int
+        Draws.
+    width : int
+        Numbers made for each.
+    most : int
+        Numbers held at a time.
+
+    Examples
+    --------
+    >>> [(p.start, p.stop) for p in portions(5, 10, most=20)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    step = max(most // max(width, 1), 1)
+    return (slice(first, min(first + step, count)) for first in range(0, count, step))

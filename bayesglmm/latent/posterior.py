@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.curvature import curvature
-from bayesglmm.latent.draws import draw
+from bayesglmm.latent.draws import Levels, Noise, draw, random_effects
+from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
 from bayesglmm.latent.quadrature_nodes import settings
@@ -21,7 +22,9 @@ from bayesglmm.result import Draws, Result
 Floats = NDArray[np.float64]
 
 
-def marginal_draws(problem: Problem, result: Result, count: int, seed: int | None = None) -> Draws:
+def marginal_draws(
+    problem: Problem, result: Result, count: int, seed: int | None = None, levels: Levels = None
+) -> Draws:
     """Draw from the Gaussian approximation around the mode of a Laplace or quadrature fit.
 
     Parameters and random effects jointly; see :func:`bayesglmm.latent.draws.draw`.
@@ -34,11 +37,13 @@ def marginal_draws(problem: Problem, result: Result, count: int, seed: int | Non
         Number of draws.
     seed : int, optional
         Of the generator.
+    levels : sequence of ndarray of int64, optional
+        Levels of each grouping factor whose random effects are wanted; all when left out.
     """
     units = in_units(problem)
     with one_thread():
         target, optimum = _optimum(units.target(**settings(result.options)), units.away(result))
-        return units.draws(draw(target, optimum, count, seed, None))
+        return units.draws(draw(target, optimum, count, seed, None, levels))
 
 
 def found_optimum(problem: Problem, result: Result) -> tuple[Target, Optimum]:
@@ -68,7 +73,9 @@ def _optimum(target: Target, result: Result) -> tuple[Target, Optimum]:
     return target, Optimum(point, bent, 0.0, True, "", 0, 0)
 
 
-def working_draws(problem: Problem, result: Result, count: int, seed: int | None = None) -> Draws:
+def working_draws(
+    problem: Problem, result: Result, count: int, seed: int | None = None, levels: Levels = None
+) -> Draws:
     """Draw coefficients and random effects of a working linear mixed model (or a GLM), variances held at the fit.
 
     β ~ N(β̂, V) and u | β ~ N(û − K(β − β̂), H⁻¹), with H and K = H⁻¹A'WX at the fit.
@@ -81,6 +88,8 @@ def working_draws(problem: Problem, result: Result, count: int, seed: int | None
         Number of draws.
     seed : int, optional
         Of the generator.
+    levels : sequence of ndarray of int64, optional
+        Levels of each grouping factor whose random effects are wanted; all when left out.
     """
     rng = np.random.default_rng(seed)
     values, vectors = np.linalg.eigh(result.cov_beta)
@@ -93,8 +102,15 @@ def working_draws(problem: Problem, result: Result, count: int, seed: int | None
         weights = working_weights_at(problem, result)
         factor = loadings.factorize(weights)
         K = factor.solve(loadings.cross(weights, problem.design.X))
-        shifts = structure.effects(lambdas, factor.sample(rng, count) - moves @ K.T)
-        effects = [(mode + shift)[None] for mode, shift in zip(result.effects, shifts)]
+        noise = Noise(factor, levels)
+        own = [np.arange(len(e)) for e in result.effects] if levels is None else levels
+        effects = [np.repeat(mode[None, some], count, axis=0) for mode, some in zip(result.effects, own)]
+        for some in portions(count, len(noise.unknowns)):
+            u = noise.draw(rng, some.stop - some.start) - moves[some] @ K[noise.unknowns].T
+            each = [np.broadcast_to(L, (len(u), *L.shape)) for L in lambdas]
+            for out, shift in zip(effects, random_effects(u, noise.sizes, each)):
+                out[some] += shift
+        effects = [e[None] for e in effects]
     return Draws(
         (result.beta + moves)[None],
         np.broadcast_to(result.theta, (1, count, len(result.theta))),

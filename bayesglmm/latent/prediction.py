@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
+if TYPE_CHECKING:
+    from bayesglmm.covariance import BlockCovariance
+    from bayesglmm.families.base import BoundKernel
+
 Floats = NDArray[np.float64]
 
 #: Right-hand sides solved at a time, so that memory stays m × CHUNK.
@@ -27,7 +32,10 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
 
     With H = A'WA + P at the fit and K = H⁻¹A'WX, it is x̃'V x̃ + a'H⁻¹a with x̃ = x − K'a and V the covariance of
     the coefficients (Henderson 1975, Biometrics 31, eq. 6-8; for a Laplace fit, the Gaussian approximation of the
-    joint posterior). Rows at a level that was not seen have the level's whole prior variance.
+    joint posterior). For a fit by ``laplace`` or ``agq`` the other parameters enter in the same way, with the
+    derivatives of the row's linear predictor in θ and ψ, through Λ(θ) and the conditional modes, and the joint
+    covariance of all parameters (Kass & Steffey 1989, J. Amer. Statist. Assoc. 84, eq. 4.3; what TMB's ``sdreport``
+    gives). Rows at a level that was not seen have the level's whole prior variance.
 
     Parameters
     ----------
@@ -41,7 +49,19 @@ def linear_predictor_variance(problem: Problem, result: Result, design: Design) 
     ndarray, shape (n_rows,)
     """
     at = row_parts(problem, result, design)
-    return np.einsum("ij,jk,ik->i", at.x, result.cov_beta, at.x) + at.quad + at.unseen
+    gradient = np.hstack([at.x, at.moves])
+    V = parameter_covariance(result, gradient.shape[1])
+    return np.einsum("ij,jk,ik->i", gradient, V, gradient) + at.quad + at.unseen
+
+
+def parameter_covariance(result: Result, size: int) -> Floats:
+    """Covariance of the coefficients, or of all of (β, θ, ψ) where `size` is theirs; zero for what is at an edge."""
+    if size == len(result.beta):
+        return result.cov_beta
+    assert result.cov_joint is not None
+    V = np.nan_to_num(result.cov_joint)
+    V[: len(result.beta), : len(result.beta)] = result.cov_beta
+    return V
 
 
 def full_effect_sds(problem: Problem, result: Result) -> tuple[Floats, ...] | None:
@@ -76,28 +96,83 @@ class RowParts:
         a'H⁻¹a over the levels that were seen.
     unseen : ndarray, shape (n,)
         Prior variance of the random effects of levels that were not.
+    moves : ndarray, shape (n, k)
+        Derivatives in (θ, ψ) through the random effects, for fits whose parameters have a joint covariance.
     """
 
     x: Floats
     quad: Floats
     unseen: Floats
+    moves: Floats
 
 
 def row_parts(problem: Problem, result: Result, design: Design) -> RowParts:
     """The parts of :func:`linear_predictor_variance`."""
     lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
     factor, K = _factor_and_slope(problem, result, lambdas)
-    x = np.array(design.X)
-    unseen = np.zeros(design.nobs)
-    for layout, block, L in zip(factor.plan.structure.layouts, design.blocks, lambdas):
+    x, db = np.array(design.X), _effect_moves(problem, result, factor, lambdas)
+    unseen, moves = np.zeros(design.nobs), np.zeros((design.nobs, db[0].shape[-1] if db else 0))
+    for k, (layout, block, L) in enumerate(zip(factor.plan.structure.layouts, design.blocks, lambdas)):
         loading, seen = block.z @ L, block.codes >= 0
         unseen += np.where(seen, 0.0, np.sum(loading**2, axis=1))
         for c in range(layout.size):
             x[seen] -= loading[seen, c, None] * K[layout.start + block.codes[seen] * layout.size + c]
+            if db:
+                moves[seen] += block.z[seen, c, None] * db[k][block.codes[seen], c]
     # The rows of a factor made with correlated errors are whitened: they are not those of the design.
     own = design is problem.design and problem.errors is None
     quad = factor.row_quad if own else _row_quad(factor, lambdas, design)
-    return RowParts(x, quad, unseen)
+    return RowParts(x, quad, unseen, moves)
+
+
+def _effect_moves(problem: Problem, result: Result, factor: Factor, lambdas: list[Floats]) -> list[Floats]:
+    """Derivatives of the random effects b = Λû in (θ, ψ) at fixed coefficients, shape (levels, q, k) per factor.
+
+    û solves A'd₁ = Pu, d₁ the derivative of the log-likelihood in η, so that du/dθ = H⁻¹(Ȧ'd₁ − A'W Ȧu) and
+    du/dψ = H⁻¹A' ∂d₁/∂ψ. Nothing for methods that hold the variance parameters, or a fit without their covariance.
+    """
+    if result.method not in ("laplace", "agq") or result.cov_joint is None:
+        return []
+    structure, kernel, d = factor.plan.structure, problem.kernel(), len(result.theta) + len(result.psi)
+    at = kernel.derivatives(result.eta, result.psi)
+    pulls, own = np.zeros((structure.m, d)), [np.zeros((*b.shape, d)) for b in result.effects]
+    for k, (where, cov, L, b, layout) in enumerate(
+        zip(theta_slices(problem), problem.covariance, lambdas, result.effects, structure.layouts)
+    ):
+        # û has no part in directions in which Λ is zero.
+        u, block, place = b @ np.linalg.pinv(L).T, problem.design.blocks[k], slice(layout.start, layout.stop)
+        for j in range(where.start, where.stop):
+            rise = _factor_slope(cov, result.theta[where], j - where.start)
+            own[k][:, :, j] = u @ rise.T
+            moved = np.sum(block.z * own[k][block.codes, :, j], axis=1)
+            loaded = (block.z @ rise) * at.d1[:, None]
+            pulls[:, j] = factor.loadings.collect(at.d2 * moved)
+            pulls[place, j] += _by_level(loaded, block.codes, layout.levels).ravel()
+    for j in range(len(result.psi)):
+        pulls[:, len(result.theta) + j] = factor.loadings.collect(_score_slope(kernel, result, j))
+    du = factor.solve(pulls)
+    return [
+        more + np.einsum("rs,jsd->jrd", L, du[b.start : b.stop].reshape(b.levels, b.size, d))
+        for more, L, b in zip(own, lambdas, structure.layouts)
+    ]
+
+
+def _factor_slope(cov: BlockCovariance, theta: Floats, j: int) -> Floats:
+    """Derivative of Λ in one of a block's parameters, by a central difference."""
+    step = 1e-6 * max(1.0, abs(float(theta[j]))) * (np.arange(len(theta)) == j)
+    return (cov.factor(theta + step) - cov.factor(theta - step)) / (2.0 * step[j])
+
+
+def _score_slope(kernel: BoundKernel, result: Result, j: int) -> Floats:
+    """Derivative in ψ_j of the derivative of every row's log-likelihood in η, by a central difference."""
+    step = 1e-5 * (np.arange(len(result.psi)) == j)
+    up, down = (kernel.derivatives(result.eta, result.psi + s * step).d1 for s in (1.0, -1.0))
+    return (up - down) / 2e-5
+
+
+def _by_level(rows: Floats, codes: NDArray[np.int64], levels: int) -> Floats:
+    """Sums of rows, shape (n, q), within the levels of a factor."""
+    return np.column_stack([np.bincount(codes, column, levels) for column in rows.T])
 
 
 def combination_variance(problem: Problem, result: Result, parts: Sequence[tuple[Design, Floats]]) -> float:
@@ -113,19 +188,24 @@ def combination_variance(problem: Problem, result: Result, parts: Sequence[tuple
     Returns
     -------
     float
-        x̃'V x̃ + a'H⁻¹a with x = Σ d_i x_i, a = Σ d_i a_i and x̃ = x − K'a, as in :func:`linear_predictor_variance`.
+        x̃'V x̃ + a'H⁻¹a with x = Σ d_i x_i, a = Σ d_i a_i and x̃ = x − K'a, and the other parameters as in
+        :func:`linear_predictor_variance`.
     """
     lambdas = [c.factor(result.theta[s]) for c, s in zip(problem.covariance, theta_slices(problem))]
     factor, K = _factor_and_slope(problem, result, lambdas)
+    db = _effect_moves(problem, result, factor, lambdas)
     x, a = np.zeros(len(result.beta)), np.zeros(factor.plan.structure.m)
+    moves = np.zeros(db[0].shape[-1] if db else 0)
     for design, d in parts:
         x += design.X.T @ d
-        for layout, block, L in zip(factor.plan.structure.layouts, design.blocks, lambdas):
-            loading = d[:, None] * (block.z @ L)
-            for c in range(layout.size):
-                np.add.at(a, layout.start + block.codes * layout.size + c, loading[:, c])
-    x -= K.T @ a
-    return float(x @ result.cov_beta @ x + a @ factor.solve(a[:, None])[:, 0])
+        for k, (layout, block, L) in enumerate(zip(factor.plan.structure.layouts, design.blocks, lambdas)):
+            own = _by_level(d[:, None] * block.z, block.codes, layout.levels)
+            a[layout.start : layout.stop] += (own @ L).ravel()
+            if db:
+                moves += np.einsum("jr,jrd->d", own, db[k])
+    gradient = np.concatenate([x - K.T @ a, moves])
+    V = parameter_covariance(result, len(gradient))
+    return float(gradient @ V @ gradient + a @ factor.solve(a[:, None])[:, 0])
 
 
 def _factor_and_slope(problem: Problem, result: Result, lambdas: list[Floats]) -> tuple[Factor, Floats]:

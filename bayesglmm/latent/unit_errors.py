@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.conditional import Ratio, log_mean
 from bayesglmm.latent.copies import Points, find_units, make_copies
+from bayesglmm.latent.ratio import Ratio, log_mean
 from bayesglmm.latent.second_order import second_order
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def _turn(loop: Loop, state: State, iteration: int) -> State:
         worse = (turned_back or grew) and not state.leapt
         longest = max(0.9 * longest, 0.1) if worse and iteration > 20 else longest
         step = max(0.5 * step, 0.05) if worse else min(longest, 1.2 * step)
-    path, ahead = _extrapolate(loop, state, fit, to, step)
+    path, ahead = _extrapolate(state, fit, to, step)
     place = None if ahead is None or not _possible(loop, ahead) else ahead
     leapt = place is not None
     place = place or _inside(loop, here, to, step)
@@ -127,7 +127,7 @@ def _other_change(loop: Loop, at: Expansion, here: Place, to: Place, fit: Linear
     return max(change, moved, abs(float(np.log(to.scale / here.scale))) if loop.scale is None else 0.0)
 
 
-def _extrapolate(loop: Loop, state: State, fit: LinearFit, to: Place, step: float) -> tuple[Path, Place | None]:
+def _extrapolate(state: State, fit: LinearFit, to: Place, step: float) -> tuple[Path, Place | None]:
     """The path with this turn on it, and where its moves lead if they go on shrinking as they have (or None).
 
     The moves of the loop shrink linearly, by a factor near one where single rows have effects of their own; the last

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
-from bayesglmm.latent.ordering import need_memory
+from bayesglmm.latent.ordering import need_memory, portions
 from bayesglmm.methods.convergence import bulk_size, r_hat
 from bayesglmm.methods.mcmc_setup import Setup, set_up
 from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta
@@ -187,7 +187,7 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
         psi=psi,
         cov_joint=joint,
         effects=effects,
-        effects_sd=tuple(b.std(axis=(0, 1), ddof=1) for b in draws.effects),
+        effects_sd=tuple(map(_sds, draws.effects)),
         eta=linear_predictor(problem, beta, effects),
         scale=likelihood_scale(problem, psi),
         df_model=joint.shape[0],
@@ -196,6 +196,14 @@ def summarise(problem: Problem, draws: Draws, status: Status, options: dict[str,
         draws=draws,
         options=options,
     )
+
+
+def _sds(effects: Floats) -> Floats:
+    """Sds over draws, shape (levels, q), of some levels at a time: deviations are as many numbers as the draws."""
+    out = np.empty(effects.shape[2:])
+    for some in portions(len(out), effects[:, :, 0].size):
+        out[some] = effects[:, :, some].std(axis=(0, 1), ddof=1)
+    return out
 
 
 def judge(problem: Problem, parameters: dict[str, Floats], draws: Draws, seconds: float) -> Status:

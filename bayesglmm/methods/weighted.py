@@ -106,7 +106,13 @@ def _poor_units(weighted: Weighted) -> float:
 
 
 def weigh_fit(
-    problem: Problem, result: Result, *, draws: int = 1000, seed: int | None = None, proposals: int | None = None
+    problem: Problem,
+    result: Result,
+    *,
+    draws: int = 1000,
+    seed: int | None = None,
+    proposals: int | None = None,
+    keep: bool = True,
 ) -> Weighted:
     """Draw around a fit's mode, and weight the draws; see :func:`bayesglmm.latent.importance.weigh`.
 
@@ -122,8 +128,8 @@ def weigh_fit(
             f"draws are weighted around the mode of a fit by 'laplace' or 'agq'; this one is by {result.method!r}."
         )
     if not result.status.converged:
-        raise MethodError(f"this {result.method} fit did not converge ({result.status.message}): it has no mode.")
-    return weigh(problem, result, draws=int(draws), seed=seed, proposals=proposals)
+        raise MethodError(f"this {result.method} fit did not converge ({result.status.reason}): it has no mode.")
+    return weigh(problem, result, draws=int(draws), seed=seed, proposals=proposals, keep=keep)
 
 
 def checked(problem: Problem, result: Result, *, draws: int = 1000, seed: int | None = None) -> Result:
@@ -138,7 +144,7 @@ def checked(problem: Problem, result: Result, *, draws: int = 1000, seed: int | 
     """
     if not result.status.converged:
         return result
-    weighted = weigh_fit(problem, result, draws=max(draws, 1000), seed=seed)
+    weighted = weigh_fit(problem, result, draws=max(draws, 1000), seed=seed, keep=False)
     said = verdict(problem, result.method, weighted)
     notes = (*result.status.notes, said.sentence)
     return replace(result, status=replace(result.status, pareto_k=weighted.weights.pareto_k, notes=notes))
@@ -177,9 +183,7 @@ def refined(
     said = verdict(problem, base.method, weighted)
     taken = resample(weighted.weights, draws, np.random.default_rng((seed, 1)))
     logs = {"log_p": weighted.log_p, "log_q": weighted.log_q, "log_weight": weighted.weights.log_weights}
-    packed = pack_draws(
-        weighted.target, weighted.x[taken], weighted.solved.u[taken], {k: v[taken] for k, v in logs.items()}
-    )
+    packed = pack_draws(weighted.target, weighted.x, weighted.solved.u, logs, taken)
     status = Status(
         converged=said.usable,
         message=said.sentence,

@@ -147,10 +147,10 @@ def read_clusters(problem: Problem, groups: Any, time: Any, subgroups: Any) -> C
     if len(labels) < 2:
         raise DataError("there is a single cluster; generalized estimating equations need many independent ones.")
     inner = None if subgroups is None else _factorize(subgroups, n, "subgroups")[0]
-    return make_clusters(codes, labels, time, inner, problem.design.index)
+    return make_clusters(codes, labels, time, inner)
 
 
-def make_clusters(codes: Ints, labels: pd.Index, time: Any, inner: Ints | None, index: Any) -> Clusters:
+def make_clusters(codes: Ints, labels: pd.Index, time: Any, inner: Ints | None) -> Clusters:
     """Sort rows by cluster, subgroup and time.
 
     Parameters
@@ -163,8 +163,6 @@ def make_clusters(codes: Ints, labels: pd.Index, time: Any, inner: Ints | None, 
         Times: numbers, dates, or labels (ranked in their order).
     inner : ndarray of int64, shape (n,), or None
         Codes of groups nested in the clusters.
-    index : sequence, length n
-        Names of the rows, for messages.
     """
     n = len(codes)
     ranks, occasions, times = (None, (), None) if time is None else read_times(time, n)

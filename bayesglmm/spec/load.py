@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesglmm.arguments import takes
 from bayesglmm.covariance import AR1Errors, pedigree
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.families import get_family
@@ -99,6 +100,7 @@ def _check_together(spec: Section) -> None:
                 raise SpecError(f"fit.{name}: unknown option {key!r}.{near(key, known)} Allowed: {', '.join(known)}.")
 
 
+@takes()
 def load_model(path: str | PathLike[str], *, priors: Any = None) -> Model:
     """Load a model from a declarative file (TOML): data, never code.
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bayesglmm.arguments import mapping, place, plain, texts, whole
+from bayesglmm.arguments import mapping, place, plain, taught, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import Progress, ticker
 from bayesglmm.latent.ordering import need_memory
@@ -29,6 +29,7 @@ ONLY = ""
 KEPT = 200
 
 
+@taught
 @dataclass(frozen=True)
 class Study:
     """Simulate at a known truth, fit by many methods, many times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from bayesglmm.arguments import texts
+from bayesglmm.arguments import takes, texts
 from bayesglmm.errors import BayesGLMMError, SpecError
 from bayesglmm.spec.data import read_table
 from bayesglmm.spec.load import build_model, read_spec
@@ -16,6 +16,7 @@ from bayesglmm.study.core import ONLY, Study
 CHANGEABLE = frozenset({"replicates", "methods", "seed", "reference", "options"})
 
 
+@takes()
 def load_study(path: str | PathLike[str], **changes: Any) -> Study:
     """Load the study of a model file: data, never code.
 

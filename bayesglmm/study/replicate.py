@@ -137,7 +137,7 @@ def _fit(task: Task, problem: Problem, true: dict[str, float], method: str, opti
         result = choose(method, problem, dict(options)).run(problem, **options)
         seconds = time.perf_counter() - start
         if not result.status.converged:
-            return Outcome(method, seconds, f"not converged: {result.status.message}")
+            return Outcome(method, seconds, f"not converged: {result.status.reason}")
         intervals = fixed_table(problem, result)
         found = {
             name: [true.get(name, float("nan")), *_numbers(m, intervals)]

@@ -37,7 +37,7 @@ def test_a_forest_of_the_tables_needs_no_draws(estimated):
     points = axes.lines[0]
     assert list(points.get_xdata()) == pytest.approx([0.5, 0.3, 0.4])
     labels = dict(zip(axes.get_yticks(), (t.get_text() for t in axes.get_yticklabels())))
-    assert [labels[y] for y in points.get_ydata()] == ["Intercept", "x", "sd g Intercept"]
+    assert [labels[y] for y in points.get_ydata()] == ["Intercept", "x", "g.sd"]
     ends = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]
     assert ends[1] == pytest.approx(estimated.fixed.loc["x", ["ci_low", "ci_high"]].tolist())
 

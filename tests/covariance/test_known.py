@@ -11,7 +11,8 @@ import bayesglmm as bg
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design import build_design
 from bayesglmm.latent import ordering
-from bayesglmm.latent.mixed_equations import prediction_error_sd
+from bayesglmm.latent.mixed_equations import prediction_errors_at
+from bayesglmm.latent.refit import solution_of
 from bayesglmm.latent.structure import analyse
 
 NAMES = [f"a{i:02}" for i in range(30)]
@@ -112,7 +113,7 @@ def test_ancestors_without_rows_are_predicted(family, data):
     predicted = effects["Intercept"].loc[NAMES[10:]].to_numpy()
     np.testing.assert_allclose(effects["Intercept"].loc[NAMES[:10]], regression @ predicted, rtol=1e-8)
     sd = fit.varcomp["sd"].iloc[0]
-    pev = prediction_error_sd(model.problem, fit.result)[0][:, 0]
+    pev = prediction_errors_at(solution_of(model.problem, fit.result))[0][:, 0]
     assert np.all(pev[20:] <= sd * (1 + 1e-9))
     assert np.sum(pev[20:] < 0.95 * sd) == 8  # two have no offspring
     # The mixed-model equations, dense: var(b̂ − b) of every level.

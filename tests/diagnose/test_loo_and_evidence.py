@@ -9,7 +9,7 @@ from scipy import integrate
 
 import bayesglmm as bg
 from bayesglmm.diagnose.evidence import bridge
-from bayesglmm.diagnose.loo import exact, pointwise, without_rows
+from bayesglmm.diagnose.loo import exact, pointwise
 from bayesglmm.diagnose.moment_match import _Row, _vectors
 from bayesglmm.idata import log_likelihood
 from bayesglmm.joint import joint_logp
@@ -18,6 +18,7 @@ from bayesglmm.latent.target import make_target
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.methods.registry import METHODS
 from bayesglmm.parameters import pack, theta_slices
+from bayesglmm.problem import without_rows
 from bayesglmm.result import Draws
 
 

@@ -103,13 +103,13 @@ def test_clusters(trust, fit):
 
 def test_the_report(trust):
     text = str(trust)
-    assert text.startswith("LAPLACE fit: good as MCMC\n")
+    assert text.startswith("Weighted draws of the LAPLACE fit: good as MCMC\n")
     for part in ("Pareto k-hat", "second-order correction", "61 nodes", "herd.sd", "worst log integrals"):
         assert part in text
     bias = trust.parameters["bias"]
-    assert f"in the fit's own tables {bias.abs().idxmax()} is {bias.abs().max():.2g} sd too low" in text
+    assert f"In the fit's own tables {bias.abs().idxmax()} is {bias.abs().max():.2g} sd too low" in text
     right = replace(trust, parameters=trust.parameters.assign(bias=0.01), laplace_spread=0.3)
-    assert "no estimate of the fit's own is 0.1 sd off them" in str(right)
+    assert "No estimate of the fit's own is 0.1 sd off the weighted draws." in str(right)
     assert "no posterior mean by more than about that many sds" in str(right)
     page = trust._repr_html_()
     assert page.count("<table") == 2

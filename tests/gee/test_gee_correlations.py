@@ -21,7 +21,7 @@ Floats = np.ndarray
 def clusters_of(data: pd.DataFrame, inner: str | None = None) -> Clusters:
     codes = data["g"].to_numpy(np.int64)
     subgroups = None if inner is None else data[inner].to_numpy(np.int64)
-    return make_clusters(codes, pd.RangeIndex(codes.max() + 1), data["t"], subgroups, data.index)
+    return make_clusters(codes, pd.RangeIndex(codes.max() + 1), data["t"], subgroups)
 
 
 def nested_data(seed: int = 1) -> pd.DataFrame:

@@ -229,7 +229,7 @@ def test_mean_intervals_on_the_link_scale_stay_in_range() -> None:
 
 
 def test_contrast_table_has_a_row_per_contrast() -> None:
-    table = contrast_table(LINEAR, fit_irls(LINEAR), np.eye(4), tuple("abcd"))
+    table = contrast_table(fit_irls(LINEAR), np.eye(4), tuple("abcd"))
     assert list(table.index) == list("abcd")
     assert table["estimate"].tolist() == fit_irls(LINEAR).beta.tolist()
 

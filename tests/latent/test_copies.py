@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import bayesglmm as bg
-from bayesglmm.latent.conditional import Ratio, Work, solve_at
+from bayesglmm.latent.conditional import Work, solve_at
 from bayesglmm.latent.copies import Points, find_units, how_many, make_copies
 from bayesglmm.latent.posterior import found_optimum
+from bayesglmm.latent.ratio import Ratio
 from bayesglmm.latent.target import make_target
 
 SHIPPED = Path(__file__).parents[2] / "models"

@@ -14,7 +14,6 @@ from bayesglmm.latent.nested_laplace import density
 from bayesglmm.latent.nested_laplace.axes import Axes, Spot, make_axes
 from bayesglmm.latent.nested_laplace.explore import lay_out, two_level
 from bayesglmm.latent.nested_laplace.mixture import (
-    curve_moments,
     curve_quantiles,
     mixture_curve,
     sample_curve,
@@ -170,6 +169,13 @@ def test_a_skew_normal_has_its_moments(mean: float, sd: float, skew: float) -> N
     assert first == pytest.approx(mean, abs=1e-7 * sd)
     assert second == pytest.approx(sd**2, rel=1e-6)
     assert third / sd**3 == pytest.approx(skew, abs=1e-5)
+
+
+def curve_moments(curve: np.ndarray) -> tuple[float, float]:
+    x, density = curve
+    mass = np.trapezoid(density, x)
+    mean = np.trapezoid(density * x, x) / mass
+    return float(mean), float(np.sqrt(np.trapezoid(density * (x - mean) ** 2, x) / mass))
 
 
 def test_mixtures_have_the_moments_and_quantiles_of_mixtures() -> None:

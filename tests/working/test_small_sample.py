@@ -13,10 +13,10 @@ from reference_data import coefficient_name, fit, fits, frame, published
 
 from bayesglmm.covariance import Known
 from bayesglmm.errors import MethodError
-from bayesglmm.inference.mixed_tests import anova_type3, f_test
+from bayesglmm.inference.mixed_tests import f_test
 from bayesglmm.inference.term_tests import term_table
 from bayesglmm.inference.type3 import type3_hypotheses
-from bayesglmm.latent.mixed_equations import mixed_equations, prediction_error_sd
+from bayesglmm.latent.mixed_equations import mixed_equations, prediction_errors_at
 from bayesglmm.latent.prediction import linear_predictor_variance
 from bayesglmm.latent.refit import solution_of
 from bayesglmm.latent.small_sample import small_sample
@@ -62,7 +62,7 @@ def test_degrees_of_freedom_and_t(name, id, kind):
 @pytest.mark.parametrize(("name", "id", "kind"), cases(TABLES))
 def test_type3_tables(name, id, kind):
     reference, problem, result = fitted(name, id)
-    table = anova_type3(problem, result, df=kind)
+    table = term_table(problem, result, "III", kind)
     for row in reference[TABLES[kind]]:
         own = table.loc[row["term"]]
         assert own["df"] == row["NumDF"]
@@ -108,13 +108,13 @@ def test_balanced_designs_give_the_exact_anova_f_tests():
     _, problem, result = fitted("bonds", "int-reml")
     exact = published()["bonds"]["metal_test"]
     for kind in TABLES:
-        row = anova_type3(problem, result, df=kind).loc["metal"]
+        row = term_table(problem, result, "III", kind).loc["metal"]
         assert row["F"] == pytest.approx(exact["F"], abs=1e-4)
         np.testing.assert_allclose([row["df"], row["df_denominator"]], exact["df"], rtol=1e-6)
         assert row["p"] == pytest.approx(exact["p"], abs=1e-5)
     _, problem, result = fitted("machines", "nested-reml")
     aggregated = published()["machines"]["aggregated_anova"]["Machine"]
-    row = anova_type3(problem, result, df="kenward-roger").loc["Machine"]
+    row = term_table(problem, result, "III", "kenward-roger").loc["Machine"]
     assert row["F"] == pytest.approx(aggregated["F"], abs=1e-4)
     assert row["df_denominator"] == pytest.approx(10.0, rel=1e-6)
     assert row["p"] == pytest.approx(aggregated["p"], abs=1e-7)
@@ -194,7 +194,7 @@ def test_type3_is_free_of_the_coding():
     for order in ("pqr", "rqp"):
         data["a"] = pd.Categorical(data["a"], categories=list(order))
         problem = problem_of("y ~ a * b + x + (1 | g)", data)
-        tables.append(anova_type3(problem, reml.run(problem)))
+        tables.append(term_table(problem, reml.run(problem), "III"))
         L = type3_hypotheses(problem)["a"]
         # The hypothesis compares the rows' means over b: it gives nothing to a β with equal row means.
         cells = problem.design.columns.index("b[T.v]")
@@ -233,7 +233,7 @@ def test_type3_says_when_it_has_no_hypothesis():
     data = frame("cake")
     only = problem_of("angle ~ 1 + (1 | replicate)", data)
     with pytest.raises(MethodError, match="only an intercept"):
-        anova_type3(only, reml.run(only))
+        term_table(only, reml.run(only), "III")
 
 
 # --- mixed-model equations ------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_mixed_model_equations_give_estimates_and_their_covariance(name, id):
     np.testing.assert_allclose(equations.solve(), expected, rtol=1e-7, atol=1e-8)
     inverse = np.linalg.inv(equations.coefficients.toarray())
     np.testing.assert_allclose(inverse[:p, :p], result.cov_beta, rtol=1e-6)
-    errors = np.concatenate([b.ravel() for b in prediction_error_sd(problem, result)])
+    errors = np.concatenate([b.ravel() for b in prediction_errors_at(solution_of(problem, result))])
     np.testing.assert_allclose(errors, np.sqrt(np.diag(inverse)[p:]), rtol=1e-7)
     oracle = dense(problem, result.theta, result.scale)
     np.testing.assert_allclose(errors**2, np.diag(oracle.prediction_error), rtol=1e-7)
@@ -266,7 +266,7 @@ def test_mixed_model_equations_with_a_kinship():
     result = reml.run(problem)
     oracle = dense(problem, result.theta, result.scale)
     np.testing.assert_allclose(mixed_equations(problem, result).solve(), [*oracle.beta, *oracle.blup], rtol=1e-7)
-    errors = prediction_error_sd(problem, result)[0].ravel()
+    errors = prediction_errors_at(solution_of(problem, result))[0].ravel()
     np.testing.assert_allclose(errors**2, np.diag(oracle.prediction_error), rtol=1e-7)
 
 
@@ -278,7 +278,7 @@ def test_a_working_model_can_be_solved_again(method):
     np.testing.assert_allclose(at.beta, result.beta, rtol=1e-7)
     np.testing.assert_allclose(at.cov_beta, result.cov_beta, rtol=1e-7)
     assert at.criterion == pytest.approx(result.extras["criterion"], abs=1e-7)
-    table = anova_type3(problem, result)
+    table = term_table(problem, result, "III")
     assert 10.0 < table.loc["period", "df_denominator"] < 52.0
 
 

@@ -12,7 +12,6 @@ from numba import njit
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
-SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 # From here on the asymptotic series, cut where they are below, are exact to double precision.
 LARGE = 12.0
 

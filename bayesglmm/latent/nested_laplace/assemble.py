@@ -64,7 +64,7 @@ def assemble(
     means = tuple(mean for mean, _ in pairs)
     return Result(
         method="inla",
-        objective=f"nested Laplace, {_words(design, optimum)}",
+        objective=f"nested Laplace, {_words(design)}",
         estimand="conditional",
         beta=beta,
         cov_beta=cov_beta,
@@ -146,7 +146,7 @@ def _loglik(target: HyperTarget, optimum: Optimum) -> float:
         return objective.evaluate(beta, theta, psi, Warm(u), with_gradient=False).value
 
 
-def _words(design: Design, optimum: Optimum) -> str:
+def _words(design: Design) -> str:
     d = design.axes.size
     if not d:
         return "no hyperparameters"

@@ -62,14 +62,6 @@ def effect_curve(mixture: Mapping[str, Any], factor: int, level: int, column: in
     return mixture_curve(mixture["weights"], *(own[name][:, level, column] for name in ("mean", "sd", "skew")))
 
 
-def curve_moments(curve: Floats) -> tuple[float, float]:
-    """Mean and sd of a density given as points."""
-    x, density = curve
-    mass = np.trapezoid(density, x)
-    mean = np.trapezoid(density * x, x) / mass
-    return float(mean), float(np.sqrt(np.trapezoid(density * (x - mean) ** 2, x) / mass))
-
-
 def curve_quantiles(curve: Floats, probabilities: Floats | Sequence[float]) -> Floats:
     """Quantiles of a density given as points."""
     x, density = curve
