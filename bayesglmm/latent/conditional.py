@@ -176,14 +176,14 @@ class _Solver:
             last = at.levels.layouts[-1]
             numbers = self.units.of_unknown[last.start : last.stop]
             chosen = _chosen(ratios, pick[rows][:, numbers].T)
-            for k, unit in enumerate(at.levels.units):
-                which = chosen.take(unit, axis=0)
-                for j, own in enumerate(draws[1:], 1):
-                    np.copyto(draws[0][k], own[k], where=which == j)
+            u = [
+                _taken(np.stack([own[k] for own in draws]), chosen.take(unit, axis=0))
+                for k, unit in enumerate(at.levels.units)
+            ]
             found = at.found
             by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
             self._write(rows[found], by_row[0], by_row[1], by_row[2], numbers)
-            self.out.u[rows[found]] = at.levels.join(draws[0])[:, found].T
+            self.out.u[rows[found]] = at.levels.join(u)[:, found].T
             if self.out.quadrature is not None and quadrature is not None:
                 self.out.quadrature[rows[found]] = quadrature[:, found].sum(axis=0)
         return rows[~found]
@@ -193,7 +193,7 @@ class _Solver:
             self.made[count] = make_copies(self.objective, count)
         return self.made[count]
 
-    def _portion(self, rows: NDArray[np.int64], x: Floats, start: Floats, z: Floats, pick: Floats, size: int) -> None:
+    def _portion(self, rows: Ints, x: Floats, start: Floats, z: Floats, pick: Floats, size: int) -> None:
         # A short portion is filled up, so that few sets of copies have to be laid out.
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         copies = self._copies(size)
@@ -206,9 +206,7 @@ class _Solver:
             for a in range(0, len(rows), smaller):
                 self._portion(rows[a : a + smaller], x, start, z, pick, smaller)
 
-    def _fill(
-        self, rows: NDArray[np.int64], copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats
-    ) -> None:
+    def _fill(self, rows: Ints, copies: Copies, points: Points, mode: Mode, z: Floats, pick: Floats) -> None:
         """Write what was found at some rows."""
         k = len(rows)
         ratio = Ratio(copies, mode, copies.fixed(points), copies.psi(points))
@@ -217,7 +215,7 @@ class _Solver:
         ratios, effects = ratio.candidates(z, antithetic=self.work.pairs > 0)
         self._write(rows, copies.laplace(mode)[:k], ratios[0, :k], ratios[:, :k])
         which = _chosen(ratios, pick)[:, self.units.of_unknown]
-        self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+        self.out.u[rows] = _taken(effects, which)[:k]
 
     def _write(
         self, rows: Ints, laplace: Floats, first: Floats, ratios: Floats, numbers: Ints | slice = slice(None)
@@ -245,6 +243,13 @@ def _chosen(ratios: Floats, pick: Floats) -> Ints:
     weights = np.exp(ratios - ratios.max(axis=0))
     np.cumsum(weights, axis=0, out=weights)
     return np.argmax(weights >= pick * weights[-1], axis=0)
+
+
+def _taken(values: Floats, which: Ints) -> Floats:
+    """At every position the entry along the first axis that is asked for there."""
+    position = which * which.size
+    position += np.arange(which.size).reshape(which.shape)
+    return values.ravel().take(position)
 
 
 def log_mean(ratios: Floats) -> Floats:

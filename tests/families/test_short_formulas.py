@@ -23,7 +23,7 @@ KERNELS = {
 
 
 def collect(values):
-    return np.stack([values[GROUPS == k].sum(axis=0) for k in range(7)])
+    return np.stack([values[k == GROUPS].sum(axis=0) for k in range(7)])
 
 
 @pytest.fixture(params=KERNELS)
