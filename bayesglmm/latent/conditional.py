@@ -168,8 +168,6 @@ class _Solver:
         with np.errstate(all="ignore"):
             at = self.nested.at(Points.of(self.target.coordinates, x[rows]))
             noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in z]
-            laplace = at.laplace()
-            first = at.gaussian(noise[0])
             ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
             quadrature = at.quadrature(self.work.nodes) if self.work.nodes else None
             # Units are numbered by the coarsest factor there, by `units` here.
@@ -181,7 +179,7 @@ class _Solver:
                 for k, unit in enumerate(at.levels.units)
             ]
             found = at.found
-            by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
+            by_row = [values[..., found].swapaxes(-1, -2) for values in (at.laplace(), at.gaussian(noise[0]), ratios)]
             self._write(rows[found], by_row[0], by_row[1], by_row[2], numbers)
             self.out.u[rows[found]] = at.levels.join(u)[:, found].T
             if self.out.quadrature is not None and quadrature is not None:
