@@ -14,19 +14,20 @@ sampler's own time). Of Bambi the better of two processes counts; its compilatio
 are the smallest bulk effective size over coefficients, sds and auxiliaries; for weighted draws that of their weights.
 
 Measured on a busy machine. (a) ``laplace+psis``, 4,000 draws: worst bias 0.07 sd and sd ratios 0.93 to 1.07 over the
-thirteen cases, k-hat below 0.5 in all but grouseticks (0.54); ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios
-0.80 to 1.32. (b) Two cores shared by twenty processes, included (not included), and how many times faster than Bambi's
-default; Bambi on contraception and its nutpie from an earlier hour:
+thirteen cases, k-hat at most 0.5; ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios 0.80 to 1.32. (b) Two cores
+shared by twenty processes (load 8 to 11), ours the median of three to five processes spread over the half hour in which
+Bambi ran, included (not included), and how many times faster than Bambi's default; Bambi's nutpie on epilepsy from an
+earlier day:
 
 =============  ===============  ==========================  =========================  ===============
 case           Bambi (default)  laplace+psis                marginal NUTS              Bambi (nutpie)
 =============  ===============  ==========================  =========================  ===============
-cbpp           3.99 (2.11)      0.09 (0.06), 44 (36) times  0.63 (0.59), 6.3 (3.6)     7.82 (0.23)
-contraception  13.3 (11.5)      0.62 (0.53), 21 (22) times  2.47 (1.22), 5.4 (9.4)     11.7 (3.45)
-epilepsy       14.5 (11.1)      0.70 (0.41), 21 (27) times  2.00 (1.41), 7.2 (7.8)     14.1 (5.48)
+cbpp           4.34 (2.85)      0.06 (0.025), 72 (114)      0.66 (0.55), 6.6 (5.2)     7.35 (0.38)
+contraception  13.8 (12.5)      0.20 (0.13), 70 (96)        2.43 (1.22), 5.7 (10)      10.5 (2.48)
+epilepsy       14.6 (11.8)      0.23 (0.18), 63 (65)        1.58 (1.58), 9.2 (7.5)     14.1 (5.48)
 =============  ===============  ==========================  =========================  ===============
 
-PyMC on the same graph, cbpp: 5.1 (4.3) by its own sampler, 8.7 (5.2) by nutpie. With an empty compilation cache Bambi
+PyMC on the same graph, cbpp: 4.1 (3.6) by its own sampler, 8.5 (5.1) by nutpie. With an empty compilation cache Bambi
 takes 50 s on cbpp.
 
     python benchmarks/bench_posterior.py accuracy

@@ -175,24 +175,22 @@ class _Solver:
         with np.errstate(all="ignore"):
             at = self.nested.at(Points.of(self.target.coordinates, given.x[rows]))
             noise = [at.levels.split(np.ascontiguousarray(own[rows].T)) for own in given.z]
-            laplace = at.laplace()
-            first = at.gaussian(noise[0])
             ratios, draws = at.candidates(noise, antithetic=self.work.pairs > 0)
             quadrature = at.quadrature(self.work.nodes) if self.work.nodes else None
             # Units are numbered by the coarsest factor there, by `units` here.
             last = at.levels.layouts[-1]
             numbers = self.units.of_unknown[last.start : last.stop]
             chosen = _chosen(ratios, given.pick[rows][:, numbers].T)
-            for k, unit in enumerate(at.levels.units):
-                which = chosen.take(unit, axis=0)
-                for j, own in enumerate(draws[1:], 1):
-                    np.copyto(draws[0][k], own[k], where=which == j)
             found = at.found
             there = given.first + rows[found]
-            by_row = [values[..., found].swapaxes(-1, -2) for values in (laplace, first, ratios)]
+            by_row = [values[..., found].swapaxes(-1, -2) for values in (at.laplace(), at.gaussian(noise[0]), ratios)]
             self._write(there, by_row[0], by_row[1], by_row[2], numbers)
             if self.work.keep:
-                self.out.u[there] = at.levels.join(draws[0])[:, found].T
+                u = [
+                    _taken(np.stack([own[k] for own in draws]), chosen.take(unit, axis=0))
+                    for k, unit in enumerate(at.levels.units)
+                ]
+                self.out.u[there] = at.levels.join(u)[:, found].T
             if self.out.quadrature is not None and quadrature is not None:
                 self.out.quadrature[there] = quadrature[:, found].sum(axis=0)
         return rows[~found]
@@ -227,7 +225,7 @@ class _Solver:
         self._write(rows, copies.laplace(mode)[:k], ratios[0, :k], ratios[:, :k])
         if self.work.keep:
             which = _chosen(ratios, pick)[:, self.units.of_unknown]
-            self.out.u[rows] = np.take_along_axis(effects, which[None], axis=0)[0][:k]
+            self.out.u[rows] = _taken(effects, which)[:k]
 
     def _write(
         self, rows: Ints, laplace: Floats, first: Floats, ratios: Floats, numbers: Ints | slice = slice(None)
@@ -266,3 +264,10 @@ def _chosen(ratios: Floats, pick: Floats) -> Ints:
     weights = np.exp(ratios - ratios.max(axis=0))
     np.cumsum(weights, axis=0, out=weights)
     return np.argmax(weights >= pick * weights[-1], axis=0)
+
+
+def _taken(values: Floats, which: Ints) -> Floats:
+    """At every position the entry along the first axis that is asked for there."""
+    position = which * which.size
+    position += np.arange(which.size).reshape(which.shape)
+    return values.ravel().take(position)

@@ -33,8 +33,9 @@ Bools = NDArray[np.bool_]
 LAST_STEP = 0.05
 #: Newton steps until a parameter vector is left to a search that looks where it steps.
 MOST_STEPS = 6
-#: Rows × parameter vectors at a time: arrays stay in cache. And the fewest vectors that make array operations pay.
-ELEMENTS, FEWEST_POINTS = 80_000, 16
+#: Rows × parameter vectors at a time: arrays stay in cache. Array operations pay from some vectors on, if these fit in
+#: memory.
+ELEMENTS, FEWEST_POINTS, MOST_ELEMENTS = 80_000, 16, 400_000
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class NestedPoints:
         self.cross = levels.collect(weights * objective.X)
         third = mode.derivatives.d3[:, None]
         self.third = levels.rows[0] @ third if levels.plain else third
-        self.each = int(max(ELEMENTS // max(objective.structure.n, 1), FEWEST_POINTS))
+        n = max(objective.structure.n, 1)
+        self.each = max(ELEMENTS // n, min(FEWEST_POINTS, MOST_ELEMENTS // n), 1)
 
     @classmethod
     def of(cls, objective: Objective, optimum: Optimum) -> NestedPoints | None:

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent import generations
 from bayesglmm.latent.blocks import NotPositiveDefiniteError, dense_cholesky, dense_inverse
 
 Floats = NDArray[np.float64]
@@ -54,10 +55,10 @@ class TailPlan:
         """Whether everything is one dense block in the original order."""
         return self.sparse == 0
 
-    @property
-    def is_diagonal(self) -> bool:
-        """Whether nothing joins any two unknowns."""
-        return self.size > 0 and self.length == self.size == self.sparse
+    @cached_property
+    def generations(self) -> tuple[generations.Generation, ...] | None:
+        """Columns that are eliminated together, where that is worth while."""
+        return generations.find_generations(self)
 
     @property
     def block_start(self) -> int:
@@ -99,10 +100,8 @@ class TailPlan:
         NotPositiveDefiniteError
             If it is not positive definite.
         """
-        if self.is_diagonal:
-            if not np.all((values > 0.0) & (values < np.inf)):
-                raise NotPositiveDefiniteError
-            np.sqrt(values, out=values)
+        if self.generations is not None:
+            generations.factorize(self.generations, values)
         elif self.sparse:
             from bayesglmm.latent.loops import factor_columns
 
@@ -143,8 +142,8 @@ class TailFactor:
         y = x.reshape(len(x), -1) if self.plan.is_dense else x.reshape(len(x), -1)[self.plan.order]
         y = np.array(y)
         s = self.plan.sparse
-        if self.plan.is_diagonal:
-            y /= self.values[:, None]
+        if self.plan.generations is not None:
+            generations.forward(self.plan.generations, self.values, y)
         elif s:
             from bayesglmm.latent.loops import solve_columns
 
@@ -159,8 +158,8 @@ class TailFactor:
         s = self.plan.sparse
         if self.plan.dense:
             z[s:] = _triangular(self.block, z[s:], 1)
-        if self.plan.is_diagonal:
-            z /= self.values[:, None]
+        if self.plan.generations is not None:
+            generations.backward(self.plan.generations, self.values, z)
         elif s:
             from bayesglmm.latent.loops import solve_columns_transposed
 
@@ -171,7 +170,7 @@ class TailFactor:
 
     def solve(self, x: Floats) -> Floats:
         """Both: the solution of the whole system, in the original order; shape (size,) or (size, k)."""
-        if self.plan.dense or not self.plan.size or self.plan.is_diagonal:
+        if self.plan.dense or not self.plan.size or self.plan.generations is not None:
             return self.upper(self.lower(x))
         from bayesglmm.latent.loops import solve_sparse
 
@@ -180,8 +179,8 @@ class TailFactor:
 
     def inverse(self) -> Floats:
         """Entries of the inverse on the factor's pattern, as a flat array (Takahashi, Fagan & Chin 1973)."""
-        if self.plan.is_diagonal:
-            return 1.0 / np.square(self.values)
+        if self.plan.generations is not None:
+            return generations.invert(self.plan.generations, self.values)
         out = np.zeros(self.plan.length)
         if self.plan.dense:
             block = out[self.plan.block_start :].reshape(self.plan.dense, self.plan.dense, order="F")

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent import analysis, ordering
+from bayesglmm.latent import analysis, border, generations, ordering
 from bayesglmm.latent.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.structure import Structure, analyse
 
@@ -142,14 +142,31 @@ def test_levels_within_one_other_factor_need_no_loops(monkeypatch):
     force(monkeypatch, 10.0)
     fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]
     structure, factor, A, inverse = scalars(fine, fine // 5)
-    assert structure.plan.border.single
-    assert structure.plan.tail.is_diagonal
+    assert structure.plan.border.each == 1
+    assert len(structure.plan.tail.generations) == 1
     assert_inverse(factor, A, inverse)
     R = np.random.default_rng(3).standard_normal((structure.m, 4))
     np.testing.assert_allclose(factor.solve(R), inverse @ R, rtol=1e-9, atol=1e-11)
     assert_row_inverse(factor, A, inverse)
     with pytest.raises(NotPositiveDefiniteError):
         structure.factorize(np.full(600, -50.0), [np.eye(1)] * 2)
+
+
+@pytest.mark.parametrize("arrays", [True, False])
+def test_nested_factors_by_arrays_and_by_loops(monkeypatch, arrays):
+    if not arrays:
+        monkeypatch.setattr(border, "MOST_NUMBERS", 0)
+        monkeypatch.setattr(generations, "MOST_NUMBERS", 0)
+    fine = np.r_[np.arange(300), np.random.default_rng(0).integers(0, 300, 300)]
+    structure, factor, A, inverse = scalars(fine, fine // 3, fine // 30)
+    assert structure.plan.border.each == (2 if arrays else 0)
+    assert (structure.plan.tail.generations is not None) == arrays
+    assert_inverse(factor, A, inverse)
+    R = np.random.default_rng(3).standard_normal((structure.m, 4))
+    np.testing.assert_allclose(factor.solve(R), inverse @ R, rtol=1e-9, atol=1e-11)
+    assert_row_inverse(factor, A, inverse)
+    with pytest.raises(NotPositiveDefiniteError):
+        structure.factorize(np.full(600, -50.0), [np.eye(1)] * 3)
 
 
 def assert_row_inverse(factor, A, inverse):
