@@ -227,7 +227,8 @@ def _piece_tables(piece: Any, schema: Any, names: list[str], rows: int) -> Itera
     import pandas as pd
 
     start = 0
-    for batch in (_file_batches if _is_plain_file(piece, schema, names) else _batches)(piece, schema, names, rows):
+    plain = _is_plain_file(piece, schema, names)
+    for batch in _file_batches(piece, names, rows) if plain else _batches(piece, schema, names, rows):
         columns = {name: _column(values) for name, values in zip(batch.schema.names, batch.columns)}
         yield ColumnBatch(columns, pd.RangeIndex(start, start + len(batch)))
         start += len(batch)
@@ -241,7 +242,7 @@ def _is_plain_file(piece: Any, schema: Any, names: list[str]) -> bool:
     return all(own.get_field_index(name) >= 0 and own.field(name).type == schema.field(name).type for name in names)
 
 
-def _file_batches(piece: Any, schema: Any, names: list[str], rows: int) -> Iterator[Any]:
+def _file_batches(piece: Any, names: list[str], rows: int) -> Iterator[Any]:
     """Batches as their pages come from a file: a row group is never in memory at once, nor read to its end in vain."""
     from pyarrow.parquet import ParquetFile
 

@@ -90,11 +90,15 @@ class Inspection:
             self._squares += [np.einsum("i,i->", column, column) for column in design.stack]
             self.gram = None
         self._extremes = [_extremes([*self._extremes, design.response])]
+        self._keep(design)
+
+    def _keep(self, design: Design) -> None:
+        """Keep every so manieth row, counted over all tables; every other of those is enough once there are many."""
+        while -(-(self._seen + design.nobs) // self._step) > 2 * self._most:
+            self._samples = [_rows_of(_stack(self._samples), slice(None, None, 2))] if self._samples else []
+            self._step *= 2
         self._samples.append(_rows_of(design, slice(-self._seen % self._step, None, self._step)))
         self._seen += design.nobs
-        while sum(s.nobs for s in self._samples) > 2 * self._most:
-            self._samples = [_rows_of(_stack(self._samples), slice(None, None, 2))]
-            self._step *= 2
 
     @property
     def independent(self) -> bool:

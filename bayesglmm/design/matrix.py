@@ -16,16 +16,15 @@ from formulaic.materializers.pandas import PandasMaterializer
 from formulaic.materializers.types import FactorValues
 from formulaic.parser.types import Factor as FormulaicFactor
 from formulaic.parser.types import Term
-from formulaic.transforms import contrasts as codings
 
-from bayesglmm.design.columns import Column, Factor, all_finite, first_rows, labels, recode
+from bayesglmm.design.coding import MAX_COLUMNS, encode_factor, too_many
+from bayesglmm.design.columns import Column, Factor, all_finite, first_rows
 from bayesglmm.design.evaluate import evaluate
 from bayesglmm.design.types import Floats
 from bayesglmm.errors import BayesGLMMError, DataError
 from bayesglmm.formula import ModelTerm, factor_name
 from bayesglmm.formula.expressions import Expr, Name
 
-MAX_COLUMNS = 5_000
 #: formulaic takes the first for the intercept; the second is what every table calls it.
 LIKE_THE_INTERCEPT = ("1", "Intercept")
 _ROWS_AT_ONCE = 4_096
@@ -226,7 +225,7 @@ class _Materializer(PandasMaterializer):
 
     def _encoder(self, expr: str) -> Any:
         def encode(values: Any, reduced_rank: bool, encoder_state: dict[str, Any], **_: Any) -> FactorValues:
-            return _encode(values.__wrapped__, expr, reduced_rank, encoder_state)
+            return encode_factor(values.__wrapped__, expr, reduced_rank, encoder_state)
 
         return encode
 
@@ -238,7 +237,7 @@ class _Materializer(PandasMaterializer):
         out: dict[str, Any] = {}
         count = math.prod(len(factor) for factor in factors)
         if count > MAX_COLUMNS:
-            raise DataError(_too_many(":".join(next(iter(factor)) for factor in factors), count))
+            raise DataError(too_many(":".join(next(iter(factor)) for factor in factors), count))
         for product in itertools.product(*(list(factor.items()) for factor in reversed(factors))):
             name = ":".join(name for name, _ in reversed(product))
             values = [np.asarray(values) for _, values in reversed(product)]
@@ -247,55 +246,3 @@ class _Materializer(PandasMaterializer):
 
     def _combine_columns(self, cols: Sequence[tuple[str, Any]], spec: ModelSpec, drop_rows: Sequence[int]) -> Any:
         return _by_rows([values for _, values in cols], self.nrows)
-
-
-def _too_many(name: str, count: int) -> str:
-    return (
-        f"{name!r} and its like would be {count} columns of the design matrix; at most {MAX_COLUMNS} are built. "
-        "A factor of so many levels is usually a grouping factor: (1 | g)."
-    )
-
-
-def _encode(factor: Factor, name: str, reduced: bool, state: dict[str, Any]) -> FactorValues:
-    """Code a factor's levels as columns, by the levels it had when the model was built."""
-    if "levels" not in state:
-        if len(factor.levels) < 2:
-            raise DataError(f"{name} has one level only ({factor.levels[0]!r}). Leave it out of the formula.")
-        if len(factor.levels) > MAX_COLUMNS:
-            raise DataError(_too_many(name, len(factor.levels)))
-        state["levels"] = factor.levels
-    levels: tuple[str, ...] = state["levels"]
-    codes = recode(factor, levels)
-    if (codes < 0).any():
-        unseen = [level for level in factor.levels if level not in levels]
-        shown = ", ".join(unseen[:10]) + (", …" if len(unseen) > 10 else "")
-        raise DataError(f"{name} has levels the model was not built with: {shown}. It knows {', '.join(levels[:50])}.")
-    kind, reference = factor.contrast or ("treatment", None)
-    coding = _coding(kind, reference, levels, name)
-    fields = coding.get_coding_column_names(levels, reduced_rank=reduced)
-    if not reduced or kind in ("treatment", "sas"):
-        position = {level: code for code, level in enumerate(levels)}
-        columns = {field: codes == position[field] for field in fields}
-    else:
-        matrix = np.asarray(coding.get_coding_matrix(levels, reduced_rank=True), dtype=float)
-        columns = {field: matrix[codes, j] for j, field in enumerate(fields)}
-    form = coding.get_factor_format(levels, reduced_rank=reduced)
-    if reduced and kind not in ("treatment", "sas"):  # what a column has for every level, by its name
-        state["contrasts"] = {form.format(name=name, field=field): matrix[:, j] for j, field in enumerate(fields)}
-    return FactorValues(columns, kind="categorical", spans_intercept=not reduced, format=form, encoded=True)
-
-
-def _coding(kind: str, reference: Any, levels: tuple[str, ...], name: str) -> Any:
-    if kind == "treatment" and reference is not None:
-        (base,) = labels([reference])
-        if base not in levels:
-            raise DataError(f"{name}: the reference level {base!r} does not occur. There are {', '.join(levels[:50])}.")
-        return codings.TreatmentContrasts(base=base)
-    return {
-        "treatment": codings.TreatmentContrasts,
-        "sas": codings.SASContrasts,
-        "sum": codings.SumContrasts,
-        "helmert": codings.HelmertContrasts,
-        "poly": codings.PolyContrasts,
-        "diff": codings.DiffContrasts,
-    }[kind]()

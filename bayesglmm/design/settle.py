@@ -17,9 +17,10 @@ import pandas as pd
 from bayesglmm.design.bind import read_chunk
 from bayesglmm.design.build import Binding, used_columns
 from bayesglmm.design.chunks import Chunks
+from bayesglmm.design.coding import MAX_COLUMNS
 from bayesglmm.design.columns import Factor
 from bayesglmm.design.evaluate import evaluate
-from bayesglmm.design.matrix import MAX_COLUMNS, build_matrix, new_spec
+from bayesglmm.design.matrix import build_matrix, new_spec
 from bayesglmm.design.response import build_response, response_expressions
 from bayesglmm.design.rows import Rows, read_rows, report_missing
 from bayesglmm.design.tables import Table

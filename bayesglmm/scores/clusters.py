@@ -70,14 +70,6 @@ class Clusters:
         """Rows of `v` (first axis) in sorted order."""
         return v if self.order is None else v[self.order]
 
-    def unsort(self, v: Floats) -> Floats:
-        """Sorted rows (first axis) back in the order of the design."""
-        if self.order is None:
-            return v
-        out = np.empty_like(v)
-        out[self.order] = v
-        return out
-
     def totals(self, v: Floats) -> Floats:
         """Sums over each cluster along the last axis: (..., n) → (..., K)."""
         return np.add.reduceat(v, self.starts, axis=-1)
