@@ -7,7 +7,8 @@ Each contestant runs in a process of its own that reads the file; the figures ar
 and fitting with standard errors, once its package is imported and a small fit has been made, and the resident memory
 that this added, over the size of the columns. ``reading`` reads the file once, chunk by chunk; ``bare`` is X'WX by BLAS
 on blocks of rows as often as this package summed over the data to fit, with X in memory and nothing else. The first of
-those sums is taken while the rows are checked, so that the file is read as often, and a tenth of it once more.
+those sums is taken while the rows are checked, so that the file is read as often, and the first rows of some row
+groups once more.
 """
 
 from __future__ import annotations
