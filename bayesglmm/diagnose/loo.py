@@ -131,7 +131,7 @@ def as_tree(problem: Problem, found: Pointwise) -> Any:
     return xr.DataTree.from_dict({"log_likelihood": values, "posterior": dummy})
 
 
-@takes(moment_match=flag)
+@takes(unit=plain, nodes=whole(), draws=whole(10), seed=seed_or_none, moment_match=flag)
 def loo(
     problem: Problem,
     result: Result,
