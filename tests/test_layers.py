@@ -22,6 +22,7 @@ ORDER = [
     ["families"],
     ["design"],
     ["latent.blocks", "latent.loops"],
+    ["latent.generations"],
     ["latent.tail"],
     ["latent.ordering"],
     ["covariance"],

@@ -91,8 +91,7 @@ class Work:
         Nodes of the quadrature to hold Laplace against; 0 for none.
     tolerance : float
         Newton decrement at which modes are found. Candidates and quadrature are right around any point near the mode;
-        Laplace's own integral is off by about the decrement times the skewness; where factors are nested by its root
-        (the factor of H is that of the step before).
+        Laplace's own integral is off by about the decrement times the skewness.
     keep : bool
         Whether the draws of the random effects are wanted; where they are not, ``u`` has no columns.
     """
