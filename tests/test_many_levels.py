@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from bayesglmm import idata, responses
 from bayesglmm.diagnose import group_influence, loo
 from bayesglmm.latent import draws as drawing
 from bayesglmm.latent import importance, ordering
+from bayesglmm.latent.copies import Points
 from bayesglmm.latent.importance import weigh
+from bayesglmm.latent.nested_points import NestedPoints
 from bayesglmm.latent.posterior import found_optimum, marginal_draws
 from bayesglmm.posterior import parameter_draws
 
@@ -199,3 +203,20 @@ def test_rows_left_out_in_portions_as_all_at_once(fit: bg.Fit, monkeypatch: pyte
     np.testing.assert_allclose(parts.elpd_i, whole.elpd_i, rtol=1e-10)
     np.testing.assert_allclose(parts.pareto_k, whole.pareto_k, rtol=1e-8)
     assert parts.elpd_i["row"].to_numpy().tolist() == list(range(60))
+
+
+def test_points_of_many_levels_are_given_back_without_the_garbage_collector() -> None:
+    """A parameter vector of a model of many rows takes tens of megabytes."""
+    fit = bg.Model("y ~ x + (1 | g)", table(60), "poisson").fit("laplace")
+    target, optimum = found_optimum(fit.model.problem, fit.result)
+    nested = NestedPoints.of(target.objective, optimum)
+    assert nested is not None
+    at = nested.at(Points.of(target.coordinates, optimum.point.x[None]))
+    at.laplace(), at.candidates([at.levels.split(np.zeros((60, 1)))], antithetic=True)
+    gone = weakref.ref(at)
+    gc.disable()
+    try:
+        del at
+        assert gone() is None
+    finally:
+        gc.enable()

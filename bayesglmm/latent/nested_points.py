@@ -89,16 +89,18 @@ class AtPoints:
     @cached_property
     def log_density(self) -> Callable[[PerFactor | None], Floats]:
         """Sums of the rows' log-density over every unit, as a function of what is added to the centre."""
-        levels, centre = self.levels, self._expand(self.centre)
+        # Nothing of `self` is held: it would hold itself, and large arrays would wait for the garbage collector.
+        levels, rows, scales, centre = self.levels, self.rows, self.scales, self._expand(self.centre)
         centre += self.fixed
         short = None
         if levels.plain:
-            short = self.rows.shifts(centre, lambda values: levels.rows[0] @ values, levels.spread)
+            short = rows.shifts(centre, lambda values: levels.rows[0] @ values, levels.spread)
 
         def sums(move: PerFactor | None) -> Floats:
+            moved = None if move is None else [own * scale for own, scale in zip(move, scales)]
             if short is not None:
-                return levels.up_to_unit(0, short(None if move is None else levels.to_finest(self._scaled(move))))
-            return levels.rows[-1] @ self.rows.value(centre if move is None else centre + self._expand(move))
+                return levels.up_to_unit(0, short(None if moved is None else levels.to_finest(moved)))
+            return levels.rows[-1] @ rows.value(centre if moved is None else centre + levels.expand(moved))
 
         return sums
 
