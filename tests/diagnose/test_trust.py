@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from posterior_cases import CASES
 
 import bayesglmm as bg
 from bayesglmm.errors import MethodError
@@ -54,7 +55,7 @@ def errors(fit, name):
 
 @pytest.mark.parametrize("name", ["seeds", "cbpp", "shun1995", "epilepsy"])
 def test_good_weights_are_good_draws(name):
-    plain = shipped(name).fit("laplace")
+    plain = CASES[name]().fit("laplace")
     fit = plain.refine(draws=2000, seed=1)
     assert fit.status.pareto_k < 0.5
     bias, ratio = errors(fit, name)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from posterior_cases import CASES
 
-import bayesglmm as bg
 from bayesglmm.marginals import marginals
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 @pytest.mark.parametrize("name", NAMES)
 def test_means_and_sds_are_those_of_nuts(name: str) -> None:
     truth = json.loads((ROOT / "benchmarks" / "references" / f"{name}.json").read_text())
-    fit = bg.load_model(ROOT / "models" / f"{name}.toml").fit("inla")
+    fit = CASES[name]().fit("inla")
     found = marginals(fit.model.problem, fit.result)
     rows = truth["parameters"]
     assert set(rows) == set(found)
