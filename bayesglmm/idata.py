@@ -12,7 +12,7 @@ from bayesglmm import names
 from bayesglmm.errors import BayesGLMMWarning, warn
 from bayesglmm.families.kernels.bound import log_density
 from bayesglmm.joint import linear_predictor
-from bayesglmm.latent.ordering import need_memory, portions
+from bayesglmm.latent.elimination.ordering import need_memory, portions
 from bayesglmm.parameters import posterior_variables
 from bayesglmm.priors import flat_priors, log_prior_by_name
 from bayesglmm.problem import Problem

@@ -252,7 +252,7 @@ class Model:
         -12.533
         """
         from bayesglmm.latent import marginal_loglik
-        from bayesglmm.latent.quadrature_nodes import default_nodes
+        from bayesglmm.latent.quadrature.nodes import default_nodes
 
         chosen = get_method(method)
         if chosen.name not in ("laplace", "agq"):

@@ -71,7 +71,7 @@ def parameter_draws(
 
 def _need_memory(problem: Problem, count: int, levels: Levels = None) -> None:
     """Refuse draws that would not fit, with the estimate."""
-    from bayesglmm.latent.ordering import need_memory
+    from bayesglmm.latent.elimination.ordering import need_memory
 
     kept = [len(b.levels) for b in problem.design.blocks] if levels is None else map(len, levels)
     effects = sum(b.z.shape[1] * k for b, k in zip(problem.design.blocks, kept))

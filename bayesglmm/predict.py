@@ -16,7 +16,7 @@ from bayesglmm.design.types import Design
 from bayesglmm.errors import MethodError
 from bayesglmm.families.cumulative import category_probabilities
 from bayesglmm.forecast import forecast
-from bayesglmm.latent.ordering import portions
+from bayesglmm.latent.elimination.ordering import portions
 from bayesglmm.latent.prediction import parameter_covariance, row_parts
 from bayesglmm.parameters import auxiliary_values, response_mean, theta_slices
 from bayesglmm.posterior import parameter_draws, summary_draws

@@ -11,7 +11,7 @@ from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
 from bayesglmm.latent.draws import random_effects
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.elimination.structure import analyse
 from bayesglmm.parameters import psi_of_draws, theta_slices
 from bayesglmm.priors.random import draw_parameters
 from bayesglmm.result import Draws

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import plain, seed_or_none, takes, whole
 from bayesglmm.design.types import Design, RandomBlock
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.ordering import need_memory, portions
+from bayesglmm.latent.elimination.ordering import need_memory, portions
 from bayesglmm.parameters import psi_of_draws, theta_slices
 from bayesglmm.posterior import parameter_draws
 from bayesglmm.prior_predictive import new_effects

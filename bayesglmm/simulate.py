@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import FamilyError, MethodError
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.elimination.structure import analyse
 from bayesglmm.links import get_link
 from bayesglmm.parameters import psi_of_draws, theta_slices
 from bayesglmm.problem import Problem

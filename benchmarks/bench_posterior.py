@@ -76,7 +76,14 @@ SPEED_ROUTES = {
 #: Routes that compile a PyMC graph, what is otherwise loaded when first needed, and further runs of the other routes.
 ON_THE_GRAPH = ("mcmc (nutpie)", "mcmc (pymc)")
 LIBRARIES = ("numba", "nutpie", "pymc", "arviz")
-LAZY = ("methods.psis", "methods.marginalized", "latent.marginal", "latent.importance", "latent.nuts", "latent.loops")
+LAZY = (
+    "methods.psis",
+    "methods.marginalized",
+    "latent.marginal",
+    "latent.weights.importance",
+    "latent.nuts.chains",
+    "latent.elimination.loops",
+)
 REPEATS = 2
 #: Case → (table, Bambi's formula, family); `obs` and the transformed covariates are columns of the tables.
 BAMBI = {

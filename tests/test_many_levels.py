@@ -14,11 +14,12 @@ import bayesglmm as bg
 from bayesglmm import idata, responses
 from bayesglmm.diagnose import group_influence, loo
 from bayesglmm.latent import draws as drawing
-from bayesglmm.latent import importance, ordering
 from bayesglmm.latent.copies import Points
-from bayesglmm.latent.importance import weigh
-from bayesglmm.latent.nested_points import NestedPoints
+from bayesglmm.latent.elimination import ordering
 from bayesglmm.latent.posterior import found_optimum, marginal_draws
+from bayesglmm.latent.weights import importance
+from bayesglmm.latent.weights.importance import weigh
+from bayesglmm.latent.weights.nested_points import NestedPoints
 from bayesglmm.posterior import parameter_draws
 
 

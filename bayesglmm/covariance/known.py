@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import number, refused
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import DataError, MethodError
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
-from bayesglmm.latent.ordering import MEMORY_LIMIT, sparse_log_det
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.ordering import MEMORY_LIMIT, sparse_log_det
 
 #: Copies of a dense K that exist at once: itself, its factor, its inverse, the inverse with its pattern, H's factor.
 DENSE_COPIES = 8

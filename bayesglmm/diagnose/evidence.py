@@ -54,9 +54,9 @@ def bridge(problem: Problem, result: Result, *, draws: int = 2000, seed: int | N
         raise MethodError(
             f"a fit by {result.method!r} is no posterior: fit by laplace, agq, inla or mcmc, with priors."
         )
-    from bayesglmm.latent.conditional import solve_at
-    from bayesglmm.latent.importance import settle
     from bayesglmm.latent.posterior import found_optimum
+    from bayesglmm.latent.weights.conditional import solve_at
+    from bayesglmm.latent.weights.importance import settle
     from bayesglmm.methods.registry import METHODS
 
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def _posterior_draws(
     draws = result.draws
     if draws is None or draws.independent:
         from bayesglmm.latent.draws import pack_draws
-        from bayesglmm.latent.importance import resample
+        from bayesglmm.latent.weights.importance import resample
         from bayesglmm.methods.weighted import weigh_fit
 
         seed = int(rng.integers(2**31))

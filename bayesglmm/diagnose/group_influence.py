@@ -28,7 +28,7 @@ from bayesglmm.errors import BayesGLMMError, BayesGLMMWarning, ConvergenceWarnin
 from bayesglmm.inference.bootstrap import refit_options
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.copies import Points, find_units
-from bayesglmm.latent.quadrature_nodes import settings
+from bayesglmm.latent.quadrature.nodes import settings
 from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.unit_loglik import units_at
 from bayesglmm.marginals import marginals

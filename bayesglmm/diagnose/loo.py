@@ -19,7 +19,7 @@ from bayesglmm.diagnose.own_effects import alone, integrated, row_log_likelihood
 from bayesglmm.errors import BayesGLMMWarning, MethodError, warn
 from bayesglmm.idata import MOST_HELD
 from bayesglmm.inference.ticker import ticker
-from bayesglmm.latent.ordering import portions
+from bayesglmm.latent.elimination.ordering import portions
 from bayesglmm.latent.unit_loglik import unit_log_likelihood, units_of
 from bayesglmm.names import response_variable
 from bayesglmm.posterior import DRAWN_LATER, parameter_draws
@@ -103,7 +103,7 @@ def _draws(problem: Problem, result: Result, joint: bool, count: int, seed: int 
     if result.method not in ("laplace", "agq"):
         return parameter_draws(problem, result, count, rng), None
     from bayesglmm.latent.draws import pack_draws
-    from bayesglmm.latent.importance import per_draw, weigh
+    from bayesglmm.latent.weights.importance import per_draw, weigh
 
     # For groups the integrals that follow are weights enough; for rows the random effects are chosen among candidates,
     # and draws cost little.
@@ -265,7 +265,7 @@ def exact(
             ratios = ratios + np.delete(held, j, axis=2).sum(axis=2)
     if ratios is None:
         return _log_mean(values.ravel())
-    from bayesglmm.latent.importance import smooth
+    from bayesglmm.latent.weights.importance import smooth
 
     weights = smooth(ratios.ravel()).log_weights
     return _log_mean(values.ravel() + weights + np.log(len(weights)))

@@ -81,7 +81,7 @@ def _psis(problem: Problem, result: Result, **options: Any) -> Result:
 
 def _marginal(problem: Problem, result: Result, **options: Any) -> Result:
     """NUTS over the parameters, by quadrature where the model allows it: Laplace there would be a step back."""
-    from bayesglmm.latent.quadrature_nodes import default_nodes
+    from bayesglmm.latent.quadrature.nodes import default_nodes
     from bayesglmm.methods.marginalized import sample
 
     nodes = result.options.get("nodes") or 1

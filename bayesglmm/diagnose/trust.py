@@ -1,9 +1,9 @@
 """How far a Laplace or quadrature fit can be trusted: ``fit.check()``.
 
-Draws around the mode are weighted towards the exact posterior (:mod:`bayesglmm.latent.importance`). The Pareto k-hat of
-the weights says whether they are good enough to stand for MCMC; if they are, they are also what the fit's own tables,
-the mode and its Wald intervals, can be held against. At the estimate Laplace's integral of every cluster is held
-against the integral itself, and against its own next term.
+Draws around the mode are weighted towards the exact posterior (:mod:`bayesglmm.latent.weights.importance`). The Pareto
+k-hat of the weights says whether they are good enough to stand for MCMC; if they are, they are also what the fit's own
+tables, the mode and its Wald intervals, can be held against. At the estimate Laplace's integral of every cluster is
+held against the integral itself, and against its own next term.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pandas as pd
 
 from bayesglmm.arguments import seed_or_none, takes, whole
 from bayesglmm.latent.draws import pack_draws
-from bayesglmm.latent.importance import Weighted
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.unit_errors import UnitErrors, unit_errors, unit_labels
+from bayesglmm.latent.weights.importance import Weighted
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.weighted import Verdict, verdict, weigh_fit
 

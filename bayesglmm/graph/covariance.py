@@ -14,7 +14,7 @@ from bayesglmm.covariance import BlockCovariance
 from bayesglmm.design.types import RandomBlock
 from bayesglmm.errors import MethodError
 from bayesglmm.graph.priors import scalar, scales_distribution, vector, wishart_factor
-from bayesglmm.latent.ordering import MEMORY_LIMIT
+from bayesglmm.latent.elimination.ordering import MEMORY_LIMIT
 from bayesglmm.priors import TermPriors
 
 

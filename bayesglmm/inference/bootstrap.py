@@ -18,7 +18,7 @@ from bayesglmm.inference.boundary import check_likelihoods, reference
 from bayesglmm.inference.portable import portable
 from bayesglmm.inference.replicates import Bootstrap, Refitted, Task, run_here, run_portable
 from bayesglmm.inference.ticker import Progress, ticker
-from bayesglmm.latent.ordering import need_memory
+from bayesglmm.latent.elimination.ordering import need_memory
 from bayesglmm.marginals import marginals
 from bayesglmm.methods.registry import METHODS
 from bayesglmm.problem import Problem

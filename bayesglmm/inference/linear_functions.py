@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.contrasts import reference_df
+from bayesglmm.latent.linear.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.latent.refit import METHODS
-from bayesglmm.latent.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.tables import is_posterior

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear import LinearModel
-from bayesglmm.latent.structure import analyse
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.elimination.structure import analyse
+from bayesglmm.latent.linear.criterion import LinearModel
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.links import get_link
 from bayesglmm.names import sd_label
 from bayesglmm.priors import Prior, PriorSet, flat_priors, log_prior

@@ -22,7 +22,7 @@ from bayesglmm.inference.profile import Profile, profile_end
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.charts import Chart, covariance_chart
 from bayesglmm.latent.held import HeldMaximum, signed_root
-from bayesglmm.latent.quadrature_nodes import settings
+from bayesglmm.latent.quadrature.nodes import settings
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.units import Units, in_units
 from bayesglmm.links import get_link

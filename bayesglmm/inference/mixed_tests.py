@@ -13,8 +13,8 @@ from bayesglmm.inference.contrasts import contrast_table, wald_test
 from bayesglmm.inference.hypotheses import read_hypotheses
 from bayesglmm.inference.linear_functions import coefficients_of
 from bayesglmm.inference.outcome import Outcome, outcome
+from bayesglmm.latent.linear.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.latent.refit import METHODS
-from bayesglmm.latent.small_sample import KINDS, SmallSample, small_sample
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 

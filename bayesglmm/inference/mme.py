@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bayesglmm.arguments import mapping, optional, takes, texts
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear_solution import Solution
-from bayesglmm.latent.mixed_equations import equations_at, prediction_errors_at
+from bayesglmm.latent.linear.mixed_equations import equations_at, prediction_errors_at
+from bayesglmm.latent.linear.solution import Solution
 from bayesglmm.latent.refit import solution_at, solution_of
 from bayesglmm.parameters import pack
 from bayesglmm.problem import Problem

@@ -15,7 +15,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import ticker
 from bayesglmm.latent.objective import Objective
 from bayesglmm.latent.outer import maximise
-from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settings, settle_nodes
+from bayesglmm.latent.quadrature.nodes import Nodes, evaluations, settings, settle_nodes
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.units import in_units

@@ -25,9 +25,9 @@ from bayesglmm.inference.contrasts import wald_test
 from bayesglmm.inference.outcome import tail_probability
 from bayesglmm.inference.terms import TermColumns, model_terms
 from bayesglmm.inference.type3 import type3_hypotheses
+from bayesglmm.latent.linear.small_sample import small_sample
 from bayesglmm.latent.prediction import working_weights_at
 from bayesglmm.latent.refit import METHODS
-from bayesglmm.latent.small_sample import small_sample
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 from bayesglmm.tables import is_posterior

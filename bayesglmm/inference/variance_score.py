@@ -27,7 +27,7 @@ from bayesglmm.inference.boundary import MARGINAL
 from bayesglmm.inference.outcome import Outcome
 from bayesglmm.latent import fit_marginal
 from bayesglmm.latent.objective import Objective, make_objective
-from bayesglmm.latent.quadrature_nodes import settings
+from bayesglmm.latent.quadrature.nodes import settings
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem

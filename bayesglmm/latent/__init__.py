@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_HOMES = {"fit_marginal": "marginal", "marginal_loglik": "marginal", "fit_working": "working"}
+_HOMES = {"fit_marginal": "marginal", "marginal_loglik": "marginal", "fit_working": "working.fit"}
 
 __all__ = ["fit_marginal", "fit_working", "marginal_loglik"]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent.elimination.structure import Loadings, Structure
 from bayesglmm.latent.mode import TOLERANCE, Mode, Warm, find_mode
-from bayesglmm.latent.structure import Loadings, Structure
 
 if TYPE_CHECKING:
     from bayesglmm.families.base import BoundKernel
-    from bayesglmm.latent.factor import Factor
+    from bayesglmm.latent.elimination.factor import Factor
     from bayesglmm.latent.objective import Objective
     from bayesglmm.latent.target import Coordinates
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.conditional import Solved, Work, solve_at
+from bayesglmm.latent.elimination.ordering import portions
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.ordering import portions
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.target import Target
+from bayesglmm.latent.weights.conditional import Solved, Work, solve_at
 from bayesglmm.result import Draws
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.factor import Factor
+    from bayesglmm.latent.elimination.factor import Factor
     from bayesglmm.latent.objective import Objective
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.covariance import BlockCovariance, sd_corr
-from bayesglmm.latent.structure import Layout
+from bayesglmm.latent.elimination.structure import Layout
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.minimise import minimise
 from bayesglmm.latent.mode import Mode, Warm
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature_nodes import Nodes
+from bayesglmm.latent.quadrature.nodes import Nodes
 from bayesglmm.latent.start import Start, starting_point
 from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 

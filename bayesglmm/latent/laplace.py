@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.quadrature import Sums
+from bayesglmm.latent.quadrature.integral import Sums
 
 if TYPE_CHECKING:
     from bayesglmm.families.base import BoundKernel

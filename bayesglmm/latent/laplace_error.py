@@ -17,11 +17,11 @@ import numpy as np
 
 from bayesglmm.latent.mode import Warm
 from bayesglmm.latent.nesting import nesting
-from bayesglmm.latent.quadrature_nodes import Nodes
+from bayesglmm.latent.quadrature.nodes import Nodes
 
 if TYPE_CHECKING:
+    from bayesglmm.latent.elimination.structure import Structure
     from bayesglmm.latent.outer import Optimum
-    from bayesglmm.latent.structure import Structure
     from bayesglmm.latent.target import Target
 
 #: Nodes per dimension that Laplace is held against, by the number of random effects per level; the most rows and nodes

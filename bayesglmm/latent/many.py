@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bayesglmm.latent.copies import Copies, Points, how_many, log_pivots, make_copies
 from bayesglmm.latent.laplace import RowGradient, laplace_sums, row_gradient
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.quadrature import OneFactor
+from bayesglmm.latent.quadrature.integral import OneFactor
 
 if TYPE_CHECKING:
     from bayesglmm.latent.mode import Mode

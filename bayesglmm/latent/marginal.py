@@ -12,11 +12,11 @@ from bayesglmm.arguments import plain, takes
 from bayesglmm.errors import MethodError, SeparationWarning, warn
 from bayesglmm.latent.boundary import find_boundary
 from bayesglmm.latent.draws import draw
-from bayesglmm.latent.enough_nodes import nodes_note
 from bayesglmm.latent.identified import identification_notes
 from bayesglmm.latent.objective import Evaluation, Objective, make_objective
 from bayesglmm.latent.outer import Optimum
-from bayesglmm.latent.quadrature_nodes import in_words
+from bayesglmm.latent.quadrature.enough_nodes import nodes_note
+from bayesglmm.latent.quadrature.nodes import in_words
 from bayesglmm.latent.restart import search
 from bayesglmm.latent.start import starting_point
 from bayesglmm.latent.target import Coordinates, Target

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
 
 if TYPE_CHECKING:
     from bayesglmm.families.base import BoundKernel, Derivatives
-    from bayesglmm.latent.factor import Factor
-    from bayesglmm.latent.structure import Loadings, Structure
+    from bayesglmm.latent.elimination.factor import Factor
+    from bayesglmm.latent.elimination.structure import Loadings, Structure
 
 Floats = NDArray[np.float64]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesglmm.latent.elimination.structure import Loadings, Structure, analyse
 from bayesglmm.latent.laplace import Gradient, Laplace, gradient
 from bayesglmm.latent.mode import Mode, Warm, find_mode
-from bayesglmm.latent.nested_quadrature import NestedFactors
-from bayesglmm.latent.quadrature import OneFactor
-from bayesglmm.latent.quadrature_nodes import Nodes, settle_nodes
-from bayesglmm.latent.structure import Loadings, Structure, analyse
+from bayesglmm.latent.quadrature.integral import OneFactor
+from bayesglmm.latent.quadrature.nested import NestedFactors
+from bayesglmm.latent.quadrature.nodes import Nodes, settle_nodes
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from bayesglmm.latent.curvature import curvature
 from bayesglmm.latent.draws import Levels, Noise, draw, random_effects
-from bayesglmm.latent.ordering import portions
+from bayesglmm.latent.elimination.ordering import portions
+from bayesglmm.latent.elimination.structure import analyse
 from bayesglmm.latent.outer import Optimum
 from bayesglmm.latent.prediction import working_weights_at
-from bayesglmm.latent.quadrature_nodes import settings
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.quadrature.nodes import settings
 from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.units import check_units, in_units

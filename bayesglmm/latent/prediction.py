@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.design.types import Design
-from bayesglmm.latent.factor import Factor
+from bayesglmm.latent.elimination.factor import Factor
+from bayesglmm.latent.elimination.structure import analyse
 from bayesglmm.latent.refit import METHODS, solution_of
-from bayesglmm.latent.structure import analyse
 from bayesglmm.parameters import theta_slices
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.linear_curvature import Curvature, curvature
-from bayesglmm.latent.linear_solution import Solution
-from bayesglmm.latent.linear_start import homogeneous, relative
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.elimination.structure import analyse
+from bayesglmm.latent.linear.curvature import Curvature, curvature
+from bayesglmm.latent.linear.solution import Solution
+from bayesglmm.latent.linear.start import homogeneous, relative
 from bayesglmm.latent.threads import one_thread
-from bayesglmm.latent.working_expansion import Place
-from bayesglmm.latent.working_model import Loop
+from bayesglmm.latent.working.expansion import Place
+from bayesglmm.latent.working.model import Loop
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesglmm.errors import ConvergenceError
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.outer import Optimum, maximise
 from bayesglmm.latent.start import Start, joint_mode
 from bayesglmm.latent.target import Target

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent import blocks
 from bayesglmm.latent.copies import find_units
+from bayesglmm.latent.elimination import blocks
 
 if TYPE_CHECKING:
     from bayesglmm.families.base import BoundKernel

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.errors import ConvergenceError
+from bayesglmm.latent.elimination.structure import Loadings, analyse
 from bayesglmm.latent.fixed_point import fixed_point, shrinkage
 from bayesglmm.latent.mode import Inner, Point
-from bayesglmm.latent.structure import Loadings, analyse
 from bayesglmm.links import get_link
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import BlockCovariance
-    from bayesglmm.latent.factor import Factor
+    from bayesglmm.latent.elimination.factor import Factor
     from bayesglmm.latent.objective import Objective
     from bayesglmm.latent.target import Coordinates
     from bayesglmm.problem import Problem

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.copies import Points, find_units, make_copies
-from bayesglmm.latent.ratio import Ratio, log_mean
 from bayesglmm.latent.second_order import second_order
+from bayesglmm.latent.weights.ratio import Ratio, log_mean
 
 if TYPE_CHECKING:
     from bayesglmm.latent.outer import Optimum

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.copies import Points, find_units, how_many, make_copies
-from bayesglmm.latent.ratio import Ratio
 from bayesglmm.latent.target import Target, make_target
 from bayesglmm.latent.threads import one_thread
 from bayesglmm.latent.unit_errors import unit_labels
+from bayesglmm.latent.weights.ratio import Ratio
 from bayesglmm.problem import Problem
 from bayesglmm.result import Draws
 

@@ -23,7 +23,7 @@ from bayesglmm.result import Draws, Result
 
 if TYPE_CHECKING:
     from bayesglmm.covariance import Coordinate
-    from bayesglmm.latent.quadrature_nodes import Nodes
+    from bayesglmm.latent.quadrature.nodes import Nodes
     from bayesglmm.problem import Problem
 
 Floats = NDArray[np.float64]

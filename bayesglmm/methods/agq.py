@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bayesglmm.arguments import flag, plain, seed_or_none, takes, whole
 from bayesglmm.latent.marginal import fit_marginal
-from bayesglmm.latent.quadrature_nodes import default_nodes, plain_nodes
+from bayesglmm.latent.quadrature.nodes import default_nodes, plain_nodes
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 

@@ -53,7 +53,7 @@ def nodes_of(problem: Problem, marginalize: bool | str, nodes: Any) -> Any:
         return nodes
     if marginalize != "agq" or not problem.design.blocks:
         return 1
-    from bayesglmm.latent.quadrature_nodes import default_nodes
+    from bayesglmm.latent.quadrature.nodes import default_nodes
 
     return default_nodes(problem.design.blocks)
 
@@ -132,8 +132,8 @@ def sample(
     """
     _check(problem, effects, sampler)
     from bayesglmm.latent.laplace_error import marginal_shift
-    from bayesglmm.latent.nuts import sample_by_nutpie, sample_target, whiten
-    from bayesglmm.latent.nuts_effects import draw_effects
+    from bayesglmm.latent.nuts.chains import sample_by_nutpie, sample_target, whiten
+    from bayesglmm.latent.nuts.effects import draw_effects
     from bayesglmm.latent.target import make_target
     from bayesglmm.latent.threads import one_thread
 
@@ -191,7 +191,7 @@ def complete(problem: Problem, draws: Draws, seed: int, effects: str = "exact") 
     effects : {"exact", "gaussian"}
         As for :func:`sample`.
     """
-    from bayesglmm.latent.nuts_effects import draw_effects
+    from bayesglmm.latent.nuts.effects import draw_effects
     from bayesglmm.latent.target import make_target
     from bayesglmm.latent.threads import one_thread
 

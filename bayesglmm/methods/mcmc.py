@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bayesglmm.errors import MethodError
 from bayesglmm.joint import linear_predictor
-from bayesglmm.latent.ordering import need_memory, portions
+from bayesglmm.latent.elimination.ordering import need_memory, portions
 from bayesglmm.methods.convergence import bulk_size, r_hat
 from bayesglmm.methods.mcmc_setup import Setup, set_up
 from bayesglmm.parameters import likelihood_scale, mean_psi, mean_theta

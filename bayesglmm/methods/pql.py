@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bayesglmm.arguments import flag, plain, takes, whole, word_or_positive
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
@@ -17,7 +17,7 @@ def run(
     order: int = 1,
     max_iterations: int = 200,
 ) -> Result:
-    """Fit by penalised quasi-likelihood; see :func:`bayesglmm.latent.working.fit_working`.
+    """Fit by penalised quasi-likelihood; see :func:`bayesglmm.latent.working.fit.fit_working`.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def run(
         φ in Var(y) = φV(μ)/w; by default fixed where the family fixes it, else estimated.
     order : {1, 2}
         2 adds the second-order Taylor term in the random part, its mean and its variance, with the random part's
-        variance given the data (PQL-2; Goldstein & Rasbash 1996, see :mod:`bayesglmm.latent.working_expansion`).
+        variance given the data (PQL-2; Goldstein & Rasbash 1996, see :mod:`bayesglmm.latent.working.expansion`).
     max_iterations : int
         Cap on the number of working models.
 
@@ -41,7 +41,7 @@ def run(
 
     with d the unit deviances, H = A'WA + P, A = ZΛ/√φ and μ̂ at the conditional modes û (Breslow & Clayton 1993,
     eq. 5-6); its
-    second-order form is with :func:`bayesglmm.latent.working_result.quasi_loglik`. It is no likelihood to compare
+    second-order form is with :func:`bayesglmm.latent.working.result.quasi_loglik`. It is no likelihood to compare
     models by.
     """
     return fit_working(problem, method="pql", reml=reml, scale=scale, order=order, max_iterations=max_iterations)

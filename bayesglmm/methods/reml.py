@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bayesglmm.arguments import plain, takes
-from bayesglmm.latent.small_sample import with_df
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.linear.small_sample import with_df
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.problem import Problem
 from bayesglmm.result import Result
 
 
 @takes(df=plain)
 def run(problem: Problem, *, df: str | None = None) -> Result:
-    """Fit a linear mixed model by restricted maximum likelihood; see :func:`bayesglmm.latent.working.fit_working`.
+    """Fit a linear mixed model by restricted maximum likelihood; see :func:`bayesglmm.latent.working.fit.fit_working`.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ from bayesglmm.methods.registry import METHODS, objection
 from bayesglmm.result import Result, Status
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.importance import Weighted
+    from bayesglmm.latent.weights.importance import Weighted
     from bayesglmm.problem import Problem
 
 #: Pareto k-hat below which the weights have a finite variance, and below which smoothed ones can be used.
@@ -114,14 +114,14 @@ def weigh_fit(
     proposals: int | None = None,
     keep: bool = True,
 ) -> Weighted:
-    """Draw around a fit's mode, and weight the draws; see :func:`bayesglmm.latent.importance.weigh`.
+    """Draw around a fit's mode, and weight the draws; see :func:`bayesglmm.latent.weights.importance.weigh`.
 
     Raises
     ------
     MethodError
         A fit by another method, or one that did not converge.
     """
-    from bayesglmm.latent.importance import weigh
+    from bayesglmm.latent.weights.importance import weigh
 
     if result.method not in ("laplace", "agq"):
         raise MethodError(
@@ -166,7 +166,7 @@ def refined(
     seed : int, optional
         Of the generator; one is drawn and kept in ``options`` when left out.
     proposals : int, optional
-        Draws that are weighted; see :func:`bayesglmm.latent.importance.weigh`.
+        Draws that are weighted; see :func:`bayesglmm.latent.weights.importance.weigh`.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def refined(
         and the normalised ``log_weight`` each draw had before resampling.
     """
     from bayesglmm.latent.draws import as_chains, pack_draws
-    from bayesglmm.latent.importance import resample
+    from bayesglmm.latent.weights.importance import resample
 
     begin = time.perf_counter()
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)

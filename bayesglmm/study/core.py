@@ -14,7 +14,7 @@ from typing import Any
 from bayesglmm.arguments import mapping, place, plain, taught, texts, whole
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.ticker import Progress, ticker
-from bayesglmm.latent.ordering import need_memory
+from bayesglmm.latent.elimination.ordering import need_memory
 from bayesglmm.methods.registry import choose, get_method
 from bayesglmm.model import Model
 from bayesglmm.study.conduct import conduct

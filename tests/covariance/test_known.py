@@ -10,10 +10,10 @@ from scipy import sparse
 import bayesglmm as bg
 from bayesglmm.covariance import bind_covariance
 from bayesglmm.design import build_design
-from bayesglmm.latent import ordering
-from bayesglmm.latent.mixed_equations import prediction_errors_at
+from bayesglmm.latent.elimination import ordering
+from bayesglmm.latent.elimination.structure import analyse
+from bayesglmm.latent.linear.mixed_equations import prediction_errors_at
 from bayesglmm.latent.refit import solution_of
-from bayesglmm.latent.structure import analyse
 
 NAMES = [f"a{i:02}" for i in range(30)]
 FORMULA = "y ~ x + (1 | a) + (1 | h)"

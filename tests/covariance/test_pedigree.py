@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesglmm as bg
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.elimination.structure import analyse
 
 
 def tabular(sire: list[int], dam: list[int]) -> np.ndarray:

@@ -17,7 +17,7 @@ from bayesglmm.errors import MethodError
 from bayesglmm.families import get_family
 from bayesglmm.graph.decorrelate import Whitening
 from bayesglmm.graph.variables import to_values
-from bayesglmm.latent.nuts_chart import make_chart
+from bayesglmm.latent.nuts.chart import make_chart
 from bayesglmm.latent.target import make_target
 from bayesglmm.methods import mcmc
 from bayesglmm.methods.marginalized import complete, marginal_graph, nodes_of, sample

@@ -11,9 +11,10 @@ from reference_data import fit, frame
 import bayesglmm as bg
 from bayesglmm.errors import MethodError
 from bayesglmm.inference.quadrature_path import _fitting, quadrature_path
-from bayesglmm.latent import enough_nodes, fit_marginal, fit_working
+from bayesglmm.latent import fit_marginal, fit_working
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature_nodes import evaluations
+from bayesglmm.latent.quadrature import enough_nodes
+from bayesglmm.latent.quadrature.nodes import evaluations
 from bayesglmm.methods import agq
 from bayesglmm.result import Status
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import bayesglmm as bg
-from bayesglmm.latent.conditional import Work, solve_at
 from bayesglmm.latent.copies import Points, find_units, how_many, make_copies
 from bayesglmm.latent.posterior import found_optimum
-from bayesglmm.latent.ratio import Ratio
 from bayesglmm.latent.target import make_target
+from bayesglmm.latent.weights.conditional import Work, solve_at
+from bayesglmm.latent.weights.ratio import Ratio
 
 SHIPPED = Path(__file__).parents[2] / "models"
 

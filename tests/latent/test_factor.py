@@ -9,9 +9,9 @@ import pytest
 from scipy import sparse
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent import analysis, border, generations, ordering
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
-from bayesglmm.latent.structure import Structure, analyse
+from bayesglmm.latent.elimination import analysis, border, generations, ordering
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.structure import Structure, analyse
 
 N = 60
 SHAPES = {

@@ -14,11 +14,11 @@ from scipy.special import logsumexp
 
 import bayesglmm as bg
 from bayesglmm.errors import MethodError
-from bayesglmm.latent.conditional import Work, solve_at
-from bayesglmm.latent.importance import Weights, resample, smooth, weigh
-from bayesglmm.latent.pareto import fit_pareto
 from bayesglmm.latent.posterior import found_optimum
-from bayesglmm.latent.proposal import make_proposal
+from bayesglmm.latent.weights.conditional import Work, solve_at
+from bayesglmm.latent.weights.importance import Weights, resample, smooth, weigh
+from bayesglmm.latent.weights.pareto import fit_pareto
+from bayesglmm.latent.weights.proposal import make_proposal
 
 SHIPPED = Path(__file__).parents[2] / "models"
 

@@ -11,10 +11,11 @@ from scipy.integrate import quad
 from scipy.special import gammaln, roots_hermitenorm
 from scipy.stats import multivariate_normal
 
-from bayesglmm.latent import fit_marginal, marginal_loglik, quadrature
+from bayesglmm.latent import fit_marginal, marginal_loglik
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature import OneFactor
-from bayesglmm.latent.quadrature_grid import grid, hermite
+from bayesglmm.latent.quadrature import integral as quadrature
+from bayesglmm.latent.quadrature.grid import grid, hermite
+from bayesglmm.latent.quadrature.integral import OneFactor
 
 LIKELIHOODS = ["gaussian", "binomial", "poisson", "negative_binomial", "gamma"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import bayesglmm as bg
-from bayesglmm.latent.conditional import NEAR, Work, solve_at
 from bayesglmm.latent.copies import Points
-from bayesglmm.latent.nested_levels import find_levels
-from bayesglmm.latent.nested_points import LAST_STEP, NestedPoints
 from bayesglmm.latent.posterior import found_optimum
+from bayesglmm.latent.weights.conditional import NEAR, Work, solve_at
+from bayesglmm.latent.weights.nested_levels import find_levels
+from bayesglmm.latent.weights.nested_points import LAST_STEP, NestedPoints
 
 SHIPPED = Path(__file__).parents[2] / "models"
 RNG = np.random.default_rng(11)

@@ -13,10 +13,11 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from bayesglmm.errors import MethodError
-from bayesglmm.latent import fit_marginal, marginal_loglik, nested_layout
+from bayesglmm.latent import fit_marginal, marginal_loglik
 from bayesglmm.latent.nesting import nesting
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature_nodes import default_nodes, settle_nodes
+from bayesglmm.latent.quadrature import nested_layout
+from bayesglmm.latent.quadrature.nodes import default_nodes, settle_nodes
 from bayesglmm.latent.target import make_target
 from bayesglmm.priors import resolve_priors
 

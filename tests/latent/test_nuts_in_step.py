@@ -13,7 +13,7 @@ import bayesglmm as bg
 from bayesglmm.graph.runner import Plan, progress_words, teller, ticking
 from bayesglmm.latent import many
 from bayesglmm.latent.many import Many
-from bayesglmm.latent.nuts_trees import LARGEST, StepSize, Trees, turning
+from bayesglmm.latent.nuts.trees import LARGEST, StepSize, Trees, turning
 from bayesglmm.latent.posterior import found_optimum
 from bayesglmm.latent.target import make_target
 from bayesglmm.methods.marginalized import sample

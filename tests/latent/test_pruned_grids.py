@@ -12,7 +12,7 @@ import bayesglmm as bg
 from bayesglmm.errors import MethodError
 from bayesglmm.latent import fit_marginal, marginal_loglik
 from bayesglmm.latent.objective import make_objective
-from bayesglmm.latent.quadrature_grid import grid
+from bayesglmm.latent.quadrature.grid import grid
 
 
 @pytest.mark.parametrize("q", [2, 3])

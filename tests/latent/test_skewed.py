@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from bayesglmm.latent.skewed import Bend
+from bayesglmm.latent.weights.skewed import Bend
 
 
 @given(st.floats(-20.0, 20.0), st.floats(-8.0, 8.0))

@@ -121,9 +121,9 @@ def _equations(oracle: Dense, fit, R: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("formula", ["y ~ x", "y ~ x + (1 | id)", "y ~ x + (1 + x | id)"])
 def test_the_gradient_is_exact(formula, reml):
     model = bg.Model(formula, series(3), weights="w", errors=bg.AR1Errors("id", time="t"))
-    from bayesglmm.latent.structure import analyse
-    from bayesglmm.latent.working_expansion import Expansion
-    from bayesglmm.latent.working_model import Loop
+    from bayesglmm.latent.elimination.structure import analyse
+    from bayesglmm.latent.working.expansion import Expansion
+    from bayesglmm.latent.working.model import Loop
 
     p = model.problem
     loop = Loop(p, analyse(p.design.blocks, p.covariance, p.design.nobs), False, reml, None, False)

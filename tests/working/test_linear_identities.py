@@ -10,12 +10,12 @@ from dense_textbook import dense
 
 from bayesglmm.covariance import Known, bind_covariance
 from bayesglmm.design.types import Design, RandomBlock, Response, Term
-from bayesglmm.latent.level_sums import LevelSums
-from bayesglmm.latent.linear import LinearModel
-from bayesglmm.latent.linear_curvature import curvature, joint_covariance, rough_errors
-from bayesglmm.latent.linear_fit import fit_linear
-from bayesglmm.latent.linear_start import absolute, relative
-from bayesglmm.latent.structure import analyse
+from bayesglmm.latent.elimination.level_sums import LevelSums
+from bayesglmm.latent.elimination.structure import analyse
+from bayesglmm.latent.linear.criterion import LinearModel
+from bayesglmm.latent.linear.curvature import curvature, joint_covariance, rough_errors
+from bayesglmm.latent.linear.fit import fit_linear
+from bayesglmm.latent.linear.start import absolute, relative
 
 N = 48
 

@@ -12,7 +12,7 @@ import pytest
 from building import reference_problem
 from reference_data import coefficient_name, fit, fits, published
 
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.methods import ml, reml
 from bayesglmm.parameters import theta_slices
 

@@ -14,7 +14,7 @@ from reference_data import frame
 import bayesglmm as bg
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.refit import solution_of
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.scores import fit_irls
 from bayesglmm.scores.working import working_quantities
 

@@ -16,11 +16,11 @@ from bayesglmm.errors import MethodError
 from bayesglmm.inference.mixed_tests import f_test
 from bayesglmm.inference.term_tests import term_table
 from bayesglmm.inference.type3 import type3_hypotheses
-from bayesglmm.latent.mixed_equations import mixed_equations, prediction_errors_at
+from bayesglmm.latent.linear.mixed_equations import mixed_equations, prediction_errors_at
+from bayesglmm.latent.linear.small_sample import small_sample
 from bayesglmm.latent.prediction import linear_predictor_variance
 from bayesglmm.latent.refit import solution_of
-from bayesglmm.latent.small_sample import small_sample
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.methods import ml, reml
 
 DATA = ("bonds", "cake", "dyestuff", "machines", "pastes", "penicillin", "petrol", "sleepstudy")

@@ -14,7 +14,7 @@ from reference_data import frame
 from bayesglmm import families
 from bayesglmm.covariance import Known
 from bayesglmm.errors import ConvergenceError, MethodError
-from bayesglmm.latent.working import fit_working
+from bayesglmm.latent.working.fit import fit_working
 from bayesglmm.scores import fit_irls
 from bayesglmm.scores.working import working_quantities
 

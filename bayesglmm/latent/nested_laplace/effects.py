@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.quadrature import OneFactor
+from bayesglmm.latent.quadrature.integral import OneFactor
 
 if TYPE_CHECKING:
     from bayesglmm.latent.nested_laplace.coefficients import Coefficients

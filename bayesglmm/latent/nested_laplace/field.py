@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.mode import Inner, Mode, Point, Warm, climb
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.factor import Factor
-    from bayesglmm.latent.plan import Plan
-    from bayesglmm.latent.structure import Loadings
+    from bayesglmm.latent.elimination.factor import Factor
+    from bayesglmm.latent.elimination.plan import Plan
+    from bayesglmm.latent.elimination.structure import Loadings
     from bayesglmm.priors.heights import Density
 
 Floats = NDArray[np.float64]

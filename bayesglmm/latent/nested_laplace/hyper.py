@@ -19,7 +19,7 @@ from bayesglmm.latent.laplace import gradient, row_effects
 from bayesglmm.latent.mode import Mode, Warm
 from bayesglmm.latent.nested_laplace.field import Field, FieldFactor
 from bayesglmm.latent.objective import Evaluation
-from bayesglmm.latent.quadrature import Sums
+from bayesglmm.latent.quadrature.integral import Sums
 from bayesglmm.latent.target import Coordinates, Target, TargetPoint
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesglmm.latent.blocks import NotPositiveDefiniteError
+from bayesglmm.latent.elimination.blocks import NotPositiveDefiniteError
 from bayesglmm.latent.nested_laplace.field import Field, FieldFactor
 from bayesglmm.latent.nested_laplace.hyper import third_order
 

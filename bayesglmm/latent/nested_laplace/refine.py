@@ -23,7 +23,7 @@ from bayesglmm.latent.nested_laplace.strategy import pairs_cost
 from bayesglmm.latent.second_order import second_order
 
 if TYPE_CHECKING:
-    from bayesglmm.latent.factor import Factor
+    from bayesglmm.latent.elimination.factor import Factor
     from bayesglmm.latent.mode import Mode
     from bayesglmm.latent.nested_laplace.field import Field
     from bayesglmm.latent.objective import Objective

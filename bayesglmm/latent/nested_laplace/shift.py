@@ -18,7 +18,7 @@ import numpy as np
 
 from bayesglmm.latent.laplace_error import affordable, can_look, looking_nodes
 from bayesglmm.latent.mode import Warm
-from bayesglmm.latent.quadrature_nodes import Nodes
+from bayesglmm.latent.quadrature.nodes import Nodes
 from bayesglmm.latent.target import make_target
 
 if TYPE_CHECKING:

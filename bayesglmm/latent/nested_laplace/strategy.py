@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from bayesglmm.errors import MethodError
 from bayesglmm.latent.laplace_error import can_look
 from bayesglmm.latent.nesting import nesting
-from bayesglmm.latent.quadrature_nodes import Nodes, evaluations, settle_nodes
+from bayesglmm.latent.quadrature.nodes import Nodes, evaluations, settle_nodes
 
 if TYPE_CHECKING:
+    from bayesglmm.latent.elimination.structure import Structure
     from bayesglmm.latent.nested_laplace.hyper import HyperTarget
-    from bayesglmm.latent.structure import Structure
     from bayesglmm.problem import Problem
 
 #: Nodes per dimension, by the number of random effects per level: enough for the shape of the hyperparameters'

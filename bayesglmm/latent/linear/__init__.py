@@ -1,0 +1,1 @@
+"""The weighted linear mixed model: ML and REML criteria, solutions, small-sample inference."""

@@ -1,0 +1,1 @@
+"""NUTS over the parameters alone, all chains in step."""

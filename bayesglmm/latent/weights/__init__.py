@@ -1,0 +1,1 @@
+"""Importance weights of draws from an approximation: proposals, ratios, Pareto k-hat."""
