@@ -13,21 +13,19 @@ does. Not included: the least of two more runs in that process (of Bambi, which 
 sampler's own time). Of Bambi the better of two processes counts; its compilation cache on disk is full. Effective draws
 are the smallest bulk effective size over coefficients, sds and auxiliaries; for weighted draws that of their weights.
 
-Measured on a busy machine. (a) ``laplace+psis``, 4,000 draws: worst bias 0.07 sd and sd ratios 0.93 to 1.07 over the
-thirteen cases, k-hat at most 0.5; ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios 0.80 to 1.32. (b) Two cores
-shared by twenty processes (load 8 to 11), ours the median of three to five processes spread over the half hour in which
-Bambi ran, included (not included), and how many times faster than Bambi's default; Bambi's nutpie on epilepsy from an
-earlier day:
+Measured: (a) ``laplace+psis``, 4,000 draws: worst bias 0.07 sd and sd ratios 0.93 to 1.07 over the thirteen cases,
+k-hat at most 0.5; ``laplace`` alone: bias up to 1.04 sd (ohio), sd ratios 0.80 to 1.32. (b) One run on two cores with
+nothing beside it, included (not included), and how many times faster than Bambi's default:
 
 =============  ===============  ==========================  =========================  ===============
 case           Bambi (default)  laplace+psis                marginal NUTS              Bambi (nutpie)
 =============  ===============  ==========================  =========================  ===============
-cbpp           4.34 (2.85)      0.06 (0.025), 72 (114)      0.66 (0.55), 6.6 (5.2)     7.35 (0.38)
-contraception  13.8 (12.5)      0.20 (0.13), 70 (96)        2.43 (1.22), 5.7 (10)      10.5 (2.48)
-epilepsy       14.6 (11.8)      0.23 (0.18), 63 (65)        1.58 (1.58), 9.2 (7.5)     14.1 (5.48)
+cbpp           3.51 (2.25)      0.059 (0.019), 60 (120)     0.45 (0.43), 7.8 (5.2)     6.34 (0.27)
+contraception  11.4 (10.0)      0.19 (0.10), 59 (97)        1.52 (1.00), 7.5 (10)      9.43 (3.21)
+epilepsy       12.9 (10.9)      0.26 (0.21), 50 (53)        1.80 (1.21), 7.1 (9.0)     11.8 (4.90)
 =============  ===============  ==========================  =========================  ===============
 
-PyMC on the same graph, cbpp: 4.1 (3.6) by its own sampler, 8.5 (5.1) by nutpie. With an empty compilation cache Bambi
+PyMC on the same graph, cbpp: 3.4 (2.9) by its own sampler, 7.0 (4.3) by nutpie. With an empty compilation cache Bambi
 takes 50 s on cbpp.
 
     python benchmarks/bench_posterior.py accuracy
