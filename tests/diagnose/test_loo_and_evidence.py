@@ -209,13 +209,13 @@ def test_arviz_compares_them(fit: bg.Fit) -> None:
 
 
 def test_waic_is_near_loo_where_both_can_be_trusted() -> None:
-    fit = MODEL.fit("laplace").refine(seed=5)
+    fit = MODEL.fit("laplace").refine(draws=4000, seed=5)
     found = fit.waic("group")
     values = pointwise(MODEL.problem, fit.result, "group").values.reshape(-1, 10)
     by_hand = np.log(np.exp(values).mean(axis=0)) - values.var(axis=0, ddof=1)
     assert found["elpd"] == pytest.approx(by_hand.sum(), rel=1e-10)
-    # Ten groups, half of them with penalties near the limit of WAIC, and a thousand draws.
-    assert found["elpd"] == pytest.approx(fit.loo("group").elpd, abs=0.5)
+    # Half of the ten groups have penalties near WAIC's limit: over seeds it is 0.11 above, with an sd of 0.04.
+    assert found["elpd"] == pytest.approx(fit.loo("group").elpd, abs=0.3)
 
 
 def test_a_marginal_likelihood_by_integration() -> None:
